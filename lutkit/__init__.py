@@ -1,0 +1,1 @@
+"""Train, transfer, finetune and apply lookup-table image models."""

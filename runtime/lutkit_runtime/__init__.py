@@ -1,0 +1,3 @@
+"""Run lookup-table models on images, without torch."""
+
+__version__ = "0.1.0"
