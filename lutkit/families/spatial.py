@@ -1,0 +1,95 @@
+"""Skeletons of parallel lookups in stages, shared by the spatial-LUT families. Imports the runtime only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lutkit_runtime.errors import DataError
+from lutkit_runtime.interpolation import Interpolation
+from lutkit_runtime.lattice import Lattice
+from lutkit_runtime.ops import Add, BodyOp, Ensemble, Lookup, Op, Requantise
+from lutkit_runtime.ops.ensemble import TURNS
+from lutkit_runtime.padding import Padding
+from lutkit_runtime.pattern import NAMED_PATTERNS, IndexPattern, Offset
+
+CENTRE = 127
+"""Code that a table entry of 0 stands for between stages."""
+
+Patterns = dict[str, IndexPattern]
+
+
+def read_patterns(patterns: Sequence[str | Sequence[Offset]]) -> Patterns:
+    """Name the patterns of a configuration: a published name, or a list of (row, column) offsets.
+
+    Returns a mapping of name to pattern in the given order; patterns given by offsets are named ``p0``, ``p1``, ...
+    Raises DataError for unknown names and repeated patterns, ProgramError for offsets out of range.
+    """
+    named: Patterns = {}
+    for position, entry in enumerate(patterns):
+        if isinstance(entry, str):
+            if entry not in NAMED_PATTERNS:
+                raise DataError(
+                    f"unknown pattern '{entry}': use one of {', '.join(NAMED_PATTERNS)} or a list of offsets"
+                )
+            name, pattern = entry, NAMED_PATTERNS[entry]
+        else:
+            name, pattern = f"p{position}", IndexPattern(tuple((int(row), int(column)) for row, column in entry))
+        pattern.validate()
+        if name in named:
+            raise DataError(f"pattern '{name}' is listed twice; list every pattern once")
+        named[name] = pattern
+    if not named:
+        raise DataError("no patterns are given; name at least one, for example s")
+    return named
+
+
+def build_stage(
+    stage: int,
+    patterns: Patterns,
+    *,
+    source: str,
+    result: str,
+    interval: int,
+    block: int,
+    bias_codes: int,
+    mean_over: int,
+    padding: Padding,
+    interpolation: Interpolation = Interpolation.SIMPLEX,
+) -> tuple[Op, ...]:
+    """Return the ops of one stage: all patterns under the rotation ensemble, summed, then requantised.
+
+    Parameters
+    ----------
+    stage : int
+        Number of the stage from 1; slots are named ``stage{n}/{pattern}``.
+    bias_codes : int
+        Added to the mean before rounding, in codes.
+    mean_over : int
+        How many lookups the sum is divided by.
+    """
+    body: list[BodyOp] = [
+        Lookup(
+            output=f"stage{stage}/{name}",
+            input=source,
+            slot=f"stage{stage}/{name}",
+            pattern=pattern,
+            lattice=Lattice(axes=pattern.samples, interval=interval),
+            block=block,
+            padding=padding,
+            interpolation=interpolation,
+        )
+        for name, pattern in patterns.items()
+    ]
+    if len(body) > 1:
+        body.append(Add(output=f"stage{stage}/turn", terms=tuple(op.output for op in body)))
+    divisor = mean_over << interval
+    total = f"stage{stage}/sum"
+    return (
+        Ensemble(output=total, input=source, body=tuple(body)),
+        Requantise(output=result, input=total, bias=bias_codes * divisor, divisor=divisor),
+    )
+
+
+def lookups_per_pixel(patterns: Patterns) -> int:
+    """Return how many lookups one stage sums for every pixel: patterns times turns."""
+    return len(patterns) * TURNS
