@@ -1,6 +1,6 @@
 """Bicubic resizing as MATLAB's ``imresize`` does it, which is how the benchmarks of super-resolution were made.
 
-Pillow and OpenCV have other kernels and other rounding, so their results may not stand in for it. May import numpy only.
+Pillow and OpenCV have other kernels and other rounding: their results may not stand in for it. May import numpy only.
 """
 
 import math
@@ -34,9 +34,9 @@ def resize_bicubic(image: NDArray[np.uint8], scale: Fraction | int) -> NDArray[n
 
     Notes
     -----
-    MATLAB R2011a and later, ``imresize(image, scale, 'bicubic')``: kernel of Keys (IEEE TASSP 29(6), 1981, eq. 4, a = -1/2),
-    widened by 1 / scale when shrinking, half-sample mirror border, columns resized (rows shrink) before rows. Rounding only
-    once at the end would change more than a tenth of the values of a shrunk photo.
+    MATLAB's ``imresize(image, scale, 'bicubic')``: the kernel of Keys, "Cubic convolution interpolation for digital image
+    processing" (IEEE TASSP 29(6), 1981), with a = -1/2, widened by 1 / scale when shrinking; half-sample mirror border;
+    first axis first. Rounding only once at the end would change more than a tenth of the values of a shrunk photo.
     """
     if image.dtype != np.uint8:
         raise ValueError(f"image has dtype {image.dtype}; resize_bicubic takes uint8")
@@ -95,8 +95,8 @@ def _resize(image, scale: Fraction, finish):
         raise ValueError(f"scale is {scale}; it must be above 0")
     if image.ndim not in (2, 3) or image.size == 0:
         raise ValueError(f"image has shape {image.shape}; it must be (H, W) or (H, W, C) and not empty")
-    # Both sides share the scale, and MATLAB starts with the rows on ties. The second pass runs on the transpose: summing
-    # whole rows keeps the memory accesses long.
+    # Both sides share the scale, and MATLAB starts with the first axis on ties. The second pass runs on the transpose:
+    # summing whole rows keeps the memory accesses long.
     rows_done = finish(_shrink_or_enlarge_rows(image, scale))
     columns_first = np.ascontiguousarray(rows_done.swapaxes(0, 1))
     return np.ascontiguousarray(finish(_shrink_or_enlarge_rows(columns_first, scale)).swapaxes(0, 1))

@@ -1,0 +1,163 @@
+"""What a restoration network has to undo: shrinking, noise or compression. One frozen class per task.
+
+May import `resize` and the error tree; numpy and Pillow only.
+"""
+
+import io
+import math
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import ClassVar, Protocol
+
+import numpy as np
+from lutkit_runtime.errors import DataError
+from numpy.typing import NDArray
+from PIL import Image
+
+from lutkit.resize import crop_to_multiple, resize_bicubic
+
+Image8 = NDArray[np.uint8]
+
+
+class Task(Protocol):
+    """A degradation with its parameters; equal tasks degrade equally."""
+
+    cacheable: ClassVar[bool]
+    """Whether `degrade` is deterministic, so that its result can be computed once and kept."""
+
+    scores_luma: ClassVar[bool]
+    """Whether the task's benchmarks are gray images."""
+
+    @property
+    def scale(self) -> int:
+        """Ratio of the target's size to the degraded image's."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """Task and parameters in a word; differs whenever `degrade` does."""
+        ...
+
+    def degrade(self, image: Image8, rng: np.random.Generator) -> Image8:
+        """Degrade an image, uint8 (H, W) or (H, W, 3); sides are cropped to multiples of `scale` first."""
+        ...
+
+
+@dataclass(frozen=True)
+class Downscale:
+    """Super-resolution: the image shrunk by the bicubic filter of the published benchmarks.
+
+    Attributes
+    ----------
+    scale
+        Whole ratio by which both sides shrink, at least 2.
+
+    Raises
+    ------
+    DataError
+        If the scale is below 2.
+    """
+
+    scale: int
+    cacheable: ClassVar[bool] = True
+    scores_luma: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        """Refuse scales that do not shrink."""
+        if self.scale < 2:
+            raise DataError(
+                f"scale is {self.scale}; super-resolution needs a scale of 2 or more: pass --scale 2, 3 or 4"
+            )
+
+    @property
+    def name(self) -> str:
+        """For example ``sr-x4``."""
+        return f"sr-x{self.scale}"
+
+    def degrade(self, image: Image8, rng: np.random.Generator) -> Image8:
+        """Return uint8 (H // scale, W // scale) or with 3 appended; the generator is not used."""
+        return resize_bicubic(crop_to_multiple(image, self.scale), Fraction(1, self.scale))
+
+
+@dataclass(frozen=True)
+class AddNoise:
+    """Denoising: Gaussian noise added to the 8-bit values, rounded to the nearest and clipped.
+
+    Attributes
+    ----------
+    sigma
+        Standard deviation in 8-bit levels, above 0.
+
+    Raises
+    ------
+    DataError
+        If sigma is not a finite number above 0.
+    """
+
+    sigma: float
+    cacheable: ClassVar[bool] = False
+    scores_luma: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        """Refuse what is no standard deviation."""
+        if not (math.isfinite(self.sigma) and self.sigma > 0):
+            raise DataError(f"sigma is {self.sigma}; denoising needs a noise level above 0: pass --sigma 15, 25 or 50")
+
+    @property
+    def scale(self) -> int:
+        """Always 1."""
+        return 1
+
+    @property
+    def name(self) -> str:
+        """For example ``denoise-s25``."""
+        return f"denoise-s{float(self.sigma)!r}".removesuffix(".0")
+
+    def degrade(self, image: Image8, rng: np.random.Generator) -> Image8:
+        """Return uint8 of the image's shape (any number of axes), with noise from the generator."""
+        noisy = rng.standard_normal(image.shape, dtype=np.float32)
+        noisy *= np.float32(self.sigma)
+        noisy += image
+        return np.clip(np.rint(noisy, out=noisy), 0, 255, out=noisy).astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class CompressJpeg:
+    """Deblocking: the image after JPEG compression, gray as gray, RGB with halved chroma (4:2:0) as most files have it.
+
+    Attributes
+    ----------
+    quality
+        The encoder's quality, 1 to 100.
+
+    Raises
+    ------
+    DataError
+        If the quality is out of range.
+    """
+
+    quality: int
+    cacheable: ClassVar[bool] = True
+    scores_luma: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        """Refuse qualities that the encoder does not know."""
+        if not 1 <= self.quality <= 100:
+            raise DataError(f"quality is {self.quality}; JPEG knows 1 to 100: pass --quality 10, 20, 30 or 40")
+
+    @property
+    def scale(self) -> int:
+        """Always 1."""
+        return 1
+
+    @property
+    def name(self) -> str:
+        """For example ``deblock-q10``."""
+        return f"deblock-q{self.quality}"
+
+    def degrade(self, image: Image8, rng: np.random.Generator) -> Image8:
+        """Return uint8 of the image's shape; the generator is not used."""
+        with io.BytesIO() as file:
+            Image.fromarray(np.ascontiguousarray(image)).save(file, "JPEG", quality=self.quality, subsampling="4:2:0")
+            with Image.open(file) as compressed:
+                return np.array(compressed)
