@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
+
 from lutkit_runtime.errors import DataError
 from lutkit_runtime.interpolation import Interpolation
 from lutkit_runtime.lattice import Lattice
@@ -41,6 +43,42 @@ def read_patterns(patterns: Sequence[str | Sequence[Offset]]) -> Patterns:
     if not named:
         raise DataError("no patterns are given; name at least one, for example s")
     return named
+
+
+class SpatialConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Configuration of a spatial-LUT model; `--config` files hold these fields.
+
+    Parameters
+    ----------
+    patterns : tuple of str or of (row, column) lists
+        Index patterns of every stage.
+    stages : int
+    scale : int
+        Enlargement, 1 to 4.
+    interval : int
+        Binary logarithm of the lattice step that training and transfer use, 2 to 8 (0 to 8 for one or two samples).
+    width : int
+        Hidden features of the networks.
+    task : str
+        ``sr``, ``denoise`` or ``deblock``.
+    """
+
+    patterns: tuple[str | tuple[Offset, ...], ...]
+    stages: int
+    scale: int
+    interval: int = 4
+    width: int = 64
+    task: str = "sr"
+
+    def named_patterns(self) -> Patterns:
+        """Return the patterns by name; raises DataError for a configuration that is out of range."""
+        if not 1 <= self.stages <= 8:
+            raise DataError(f"{self.stages} stages are configured; 1 to 8 are possible")
+        if not 1 <= self.scale <= 4:
+            raise DataError(f"scale {self.scale} is configured; 1, 2, 3 or 4 are possible")
+        if not 1 <= self.width <= 512:
+            raise DataError(f"width {self.width} is configured; 1 to 512 are possible")
+        return read_patterns(self.patterns)
 
 
 def build_stage(

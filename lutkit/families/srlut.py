@@ -1,0 +1,83 @@
+"""SR-LUT: one lookup under four turns (Jo and Kim, "Practical Single-Image Super-Resolution Using Look-Up Table", CVPR 2021).
+
+The skeleton needs the runtime only; torch is imported when a network is asked for.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lutkit.families.spatial import SpatialConfig, build_stage
+from lutkit_runtime.errors import DataError
+from lutkit_runtime.interpolation import Interpolation
+from lutkit_runtime.padding import Padding
+from lutkit_runtime.pattern import NAMED_PATTERNS, IndexPattern
+from lutkit_runtime.program import Program
+
+if TYPE_CHECKING:
+    import torch
+
+name = "sr-lut"
+defaults = SpatialConfig(patterns=("s",), stages=1, scale=4)
+
+
+def build_program(
+    pattern: str | IndexPattern,
+    *,
+    scale: int,
+    interval: int,
+    task: str = "sr",
+    compat: bool = False,
+) -> Program:
+    """Return the skeleton: one lookup of block `scale`, the sum of its four turns, planes mirrored at their border.
+
+    Parameters
+    ----------
+    pattern : str or IndexPattern
+        ``s``, ``f`` or ``v`` as published, or any other pattern.
+    compat : bool
+        Interpolate with the branch that the released script takes, see `Interpolation.SRLUT`.
+
+    Raises
+    ------
+    ProgramError
+        Where a field is out of range.
+    """
+    label, offsets = (pattern, NAMED_PATTERNS[pattern]) if isinstance(pattern, str) else ("p0", pattern)
+    ops = build_stage(
+        1,
+        {label: offsets},
+        source="image",
+        result="result",
+        interval=interval,
+        block=scale,
+        bias_codes=0,
+        mean_over=1,
+        padding=Padding.REFLECT,
+        interpolation=Interpolation.SRLUT if compat else Interpolation.SIMPLEX,
+    )
+    program = Program(family=name, task=task, ops=ops)
+    program.validate()
+    return program
+
+
+def skeleton(config: SpatialConfig) -> Program:
+    """Return the program with open slots that a configuration describes.
+
+    Raises DataError unless the configuration has one pattern and one stage.
+    """
+    patterns = config.named_patterns()
+    if config.stages != 1 or len(patterns) != 1:
+        raise DataError(
+            f"sr-lut has one stage and one pattern, not {config.stages} and {len(patterns)}: use mulut for more"
+        )
+    (label, pattern), *_ = patterns.items()
+    known = NAMED_PATTERNS.get(label) == pattern
+    return build_program(label if known else pattern, scale=config.scale, interval=config.interval, task=config.task)
+
+
+def network(config: SpatialConfig, samples: int, outputs: int) -> torch.nn.Module:
+    """Return the trainable filling of a slot: a plain stack of layers without a final tanh (section 3.1)."""
+    from lutkit.networks import PlainBlock
+
+    return PlainBlock(samples, outputs, config.width)
