@@ -40,7 +40,7 @@ def order_axes_srlut(fractions: Any) -> Any:
     order = order_axes(fractions)
     a, b, c, d = (fractions[..., axis] for axis in range(4))
     confused = (c > d) & (d >= a) & (a > b)
-    swapped = xp.asarray([2, 0, 3, 1], dtype=order.dtype, device=array_api_compat.device(order))
+    swapped = xp.asarray([2, 0, 3, 1], dtype=order.dtype, device=order.device)
     return xp.where(confused[..., None], swapped, order)
 
 
@@ -75,7 +75,7 @@ def simplex_terms(
     xp = array_api_compat.array_namespace(samples)
     cells, fractions = lattice.split(samples)
     order = _ORDERS[interpolation](fractions)
-    strides = xp.asarray(lattice.strides, dtype=samples.dtype, device=array_api_compat.device(samples))
+    strides = xp.asarray(lattice.strides, dtype=samples.dtype, device=samples.device)
     first = xp.sum(cells * strides, axis=-1, keepdims=True, dtype=samples.dtype)
     steps = xp.take_along_axis(xp.broadcast_to(strides, samples.shape), order, axis=-1)
     rows = xp.concat([first, first + xp.cumulative_sum(steps, axis=-1, dtype=samples.dtype)], axis=-1)

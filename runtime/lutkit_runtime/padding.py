@@ -18,7 +18,7 @@ class Padding(enum.Enum):
     """The plane mirrored at its outermost pixels, which are not repeated (yhjo09/SR-LUT)."""
 
     def index(self, length: int, before: int, after: int) -> NDArray[np.intp]:
-        """Return, for positions -before to length + after - 1, the position inside 0 to length - 1 that stands for it."""
+        """Return the position inside 0 to length - 1 that stands for each of -before to length + after - 1."""
         positions = np.arange(-before, length + after)
         if self is Padding.EDGE or length == 1:
             return np.clip(positions, 0, length - 1)
