@@ -1,4 +1,4 @@
-"""SR-LUT: one lookup under four turns (Jo and Kim, "Practical Single-Image Super-Resolution Using Look-Up Table", 2021).
+"""SR-LUT: one lookup under four turns (Jo and Kim, "Practical Single-Image Super-Resolution Using LUT", CVPR 2021).
 
 The skeleton needs the runtime only; torch is imported when a network is asked for.
 """
