@@ -1,7 +1,7 @@
 """Training patches and validation pairs from folders of photos.
 
-May import `degradation`, `degraded_cache`, `resize` and the error tree; numpy and OpenCV, no torch. A patch source hands
-out uint8 arrays and keeps no state of its own: the generator passed to it is all that resuming has to restore.
+May import `degradation`, `degraded_cache`, `resize` and the error tree; numpy and OpenCV, no torch. A patch source
+hands out uint8 arrays and keeps no state of its own: the generator passed to it is all that resuming has to restore.
 """
 
 from collections.abc import Sequence
@@ -10,12 +10,12 @@ from typing import Self
 
 import cv2
 import numpy as np
-from lutkit_runtime.errors import DataError
 from numpy.typing import NDArray
 
 from lutkit.degradation import Task
 from lutkit.degraded_cache import DegradedCache, degrade_planes, find_cache_folder
 from lutkit.resize import crop_to_multiple
+from lutkit_runtime.errors import DataError
 
 Image8 = NDArray[np.uint8]
 

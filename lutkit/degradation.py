@@ -10,11 +10,11 @@ from fractions import Fraction
 from typing import ClassVar, Protocol
 
 import numpy as np
-from lutkit_runtime.errors import DataError
 from numpy.typing import NDArray
 from PIL import Image
 
 from lutkit.resize import crop_to_multiple, resize_bicubic
+from lutkit_runtime.errors import DataError
 
 Image8 = NDArray[np.uint8]
 

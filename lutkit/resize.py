@@ -34,9 +34,10 @@ def resize_bicubic(image: NDArray[np.uint8], scale: Fraction | int) -> NDArray[n
 
     Notes
     -----
-    MATLAB's ``imresize(image, scale, 'bicubic')``: the kernel of Keys, "Cubic convolution interpolation for digital image
-    processing" (IEEE TASSP 29(6), 1981), with a = -1/2, widened by 1 / scale when shrinking; half-sample mirror border;
-    first axis first. Rounding only once at the end would change more than a tenth of the values of a shrunk photo.
+    MATLAB's ``imresize(image, scale, 'bicubic')``: the kernel of Keys, "Cubic convolution interpolation for digital
+    image processing" (IEEE TASSP 29(6), 1981), with a = -1/2, widened by 1 / scale when shrinking; half-sample
+    mirror border; first axis first. Rounding only once at the end would change more than a tenth of the values of a
+    shrunk photo.
     """
     if image.dtype != np.uint8:
         raise ValueError(f"image has dtype {image.dtype}; resize_bicubic takes uint8")
@@ -132,7 +133,7 @@ def _list_taps(length: int, scale: Fraction) -> tuple[NDArray[np.intp], NDArray[
     return indices, weights
 
 
-def _evaluate_kernel(distance: NDArray[np.float64]) -> NDArray[np.float64]:
+def _evaluate_kernel(distance: NDArray[np.floating]) -> NDArray[np.float64]:
     x = np.abs(distance)
     inner = (1.5 * x - 2.5) * x * x + 1
     outer = ((-0.5 * x + 2.5) * x - 4) * x + 2
