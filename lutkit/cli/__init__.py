@@ -1,0 +1,40 @@
+"""The command line: thin commands over the library, one file each.
+
+Nothing but click is imported before a command is chosen, and the train side only inside command bodies: `lutkit --help`
+answers at once, and `lutkit apply` works where torch is not installed.
+"""
+
+from __future__ import annotations
+
+import click
+
+from lutkit.cli.group import CommandGroup
+
+EXAMPLES = """\b
+Examples:
+  lutkit apply photo.png                 enlarge a picture four times
+  lutkit apply photos -m denoise.h5 -o clean
+  lutkit train && lutkit transfer --interval 4 && lutkit finetune
+"""
+
+
+def _print_version(context: click.Context, _option: click.Parameter, wanted: bool) -> None:
+    if wanted and not context.resilient_parsing:
+        from lutkit_runtime import __version__
+
+        click.echo(f"lutkit {__version__}")
+        context.exit()
+
+
+@click.group(cls=CommandGroup, epilog=EXAMPLES, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--traceback", is_flag=True, envvar="LUTKIT_TRACEBACK", help="Show where an error arose.")
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Show the version."
+)
+def main(traceback: bool) -> None:
+    """Compile image networks into lookup tables and run them on pictures.
+
+    \b
+    Exit codes: 0 all done, 1 something failed (each named on stderr), 2 wrong usage, 130 interrupted.
+    Data goes to stdout, everything else to stderr.
+    """

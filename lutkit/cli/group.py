@@ -1,0 +1,124 @@
+"""The group of commands: imports a command when it is used, and turns every error into one line. May import click only."""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import shlex
+import sys
+from typing import Any, NamedTuple
+
+import click
+
+FAILED = 1
+INTERRUPTED = 130
+
+
+class CommandEntry(NamedTuple):
+    """Where a command lives, and its line in the list of commands, which is shown without importing it."""
+
+    module: str
+    summary: str
+
+
+COMMANDS: dict[str, CommandEntry] = {
+    "apply": CommandEntry("lutkit.cli.apply", "Run a model on pictures."),
+    "train": CommandEntry("lutkit.cli.train", "Train the networks of a model."),
+    "transfer": CommandEntry("lutkit.cli.transfer", "Turn trained networks into tables."),
+    "finetune": CommandEntry("lutkit.cli.finetune", "Train the tables themselves."),
+    "eval": CommandEntry("lutkit.cli.evaluate", "Score a model on pictures with known answers."),
+    "import": CommandEntry("lutkit.cli.import_", "Read tables or networks that others published."),
+    "export": CommandEntry("lutkit.cli.export", "Write a model in another format."),
+    "info": CommandEntry("lutkit.cli.info", "Show what a model is made of."),
+    "models": CommandEntry("lutkit.cli.models", "List the built-in models."),
+    "bench": CommandEntry("lutkit.cli.bench", "Measure how fast models run on this machine."),
+    "verify": CommandEntry("lutkit.cli.verify", "Check that a model is intact and runs as it should."),
+}
+"""Every command by name; its module holds the click command as `command`."""
+
+TRAIN_PACKAGES = frozenset({"torch", "safetensors"})
+"""Packages of the extra `train`."""
+
+
+class CommandGroup(click.Group):
+    """A click group whose commands are imported when used and whose errors are one line on stderr."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names in the order in which people meet them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a command; None where there is none of this name."""
+        entry = COMMANDS.get(cmd_name)
+        return importlib.import_module(entry.module).command if entry else None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands without importing any."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, entry.summary) for name, entry in COMMANDS.items()])
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; an error becomes one line on stderr and an exit code."""
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except KeyboardInterrupt:
+            click.echo("Interrupted.", err=True)
+            ctx.exit(INTERRUPTED)
+        except BrokenPipeError:
+            raise  # click leaves silently
+        except Exception as problem:
+            if ctx.params["traceback"]:
+                raise
+            click.echo(f"Error: {describe_error(problem, ctx.invoked_subcommand)}", err=True)
+            ctx.exit(FAILED)
+
+
+def describe_error(problem: Exception, command: str | None = None) -> str:
+    """Return one line that says what is wrong, where, and the remedy.
+
+    Parameters
+    ----------
+    problem : Exception
+    command : str, optional
+        Name of the command that met it.
+    """
+    from lutkit_runtime.errors import LutkitError
+
+    match problem:
+        case LutkitError():
+            text = str(problem)
+        case OSError() if problem.errno is not None:
+            text = _describe_system_error(problem)
+        case MemoryError():
+            text = "not enough memory: use smaller pictures, or a smaller --tile"
+        case ModuleNotFoundError(name=name) if name and name.partition(".")[0] in TRAIN_PACKAGES:
+            text = f"lutkit {command or 'train'} needs {name}: run pip install 'lutkit[train]'"
+        case _:
+            text = (
+                f"internal error ({type(problem).__name__}: {problem}): please report it, with what this shows: "
+                f"lutkit --traceback {shlex.join(sys.argv[1:])}"
+            )
+    return " ".join(text.split())
+
+
+_REMEDIES = {
+    errno.ENOSPC: "free some space or write to another disk",
+    errno.EDQUOT: "free some space or write to another disk",
+    errno.EACCES: "check the permissions",
+    errno.EPERM: "check the permissions",
+    errno.EROFS: "write to another folder",
+    errno.ENOENT: "check the name",
+    errno.EISDIR: "name a file",
+    errno.ENOTDIR: "check the name",
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.EMFILE: "allow more open files with ulimit -n",
+}
+
+
+def _describe_system_error(problem: OSError) -> str:
+    where = problem.filename2 or problem.filename
+    reason = problem.strerror or type(problem).__name__
+    remedy = _REMEDIES.get(problem.errno or 0, "check the file and the disk")
+    return f"{where}: {reason}; {remedy}" if where is not None else f"{reason}; {remedy}"

@@ -1,0 +1,57 @@
+"""Options that several commands share, so that one name means one thing everywhere. May import click only."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+BACKENDS = ("auto", "numpy", "cpu", "cuda")
+
+
+class UserPath(click.Path):
+    """A path; whether it can be used is said by the code that uses it, in one sentence for all commands."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+
+model_argument = click.argument("model")
+
+backend_option = click.option(
+    "--backend",
+    type=click.Choice(BACKENDS),
+    default="auto",
+    show_default=True,
+    help="What computes: numpy is slow and the reference, cpu is compiled, cuda is an NVIDIA GPU.",
+)
+threads_option = click.option(
+    "--threads", type=click.IntRange(min=1), help="Threads that work at once; default: all cores."
+)
+tile_option = click.option(
+    "--tile", type=click.IntRange(min=1), help="Work in squares of this many input pixels; the result is the same."
+)
+overwrite_option = click.option("-y", "--yes", "overwrite", is_flag=True, help="Overwrite files that exist.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout.")
+device_option = click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="Where torch computes.",
+)
+seed_option = click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of everything random."
+)
+
+
+def examples(*lines: str) -> str:
+    """Return an epilog that shows commands line by line."""
+    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON value on stdout, indented for people."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
