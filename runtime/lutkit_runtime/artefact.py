@@ -5,7 +5,6 @@ docs/artefact.md describes the file for readers in other languages.
 
 from __future__ import annotations
 
-import io
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -13,7 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import h5py
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +19,7 @@ from numpy.typing import NDArray
 from lutkit_runtime.errors import ArtefactError, ProgramError
 from lutkit_runtime.program import Program
 from lutkit_runtime.seal import BLOCK_BYTES, is_sealed, read_sealed, write_sealed
-from lutkit_runtime.strict_hdf5 import open_children, read_bytes_by_chunk, read_text
+from lutkit_runtime.strict_hdf5 import open_children, open_hdf5, read_bytes_by_chunk, read_text, write_hdf5
 
 MAX_TEXT_BYTES = 1 << 20
 MAX_TABLES = 1024
@@ -29,7 +27,6 @@ MAX_TABLE_BYTES = 1 << 30
 """All tables together: large enough for four axes at interval 2 and scale 4 (0.29 GB)."""
 
 _SLOT_NAME = re.compile(r"(?!\.)[A-Za-z0-9_.+-]{1,64}(?:/(?!\.)[A-Za-z0-9_.+-]{1,64}){0,3}", re.ASCII)
-_DEFLATE_LEVEL = 9
 
 
 @dataclass(frozen=True)
@@ -108,14 +105,14 @@ def read_artefact(path: Path | str) -> Artefact:
     """
     data = read_sealed(path)
     try:
-        with h5py.File(io.BytesIO(data), "r") as file:
-            return _decode(file)
+        with open_hdf5(data) as root:
+            return _decode(root)
     except (ArtefactError, ProgramError, msgspec.MsgspecError) as problem:
         reason = " ".join(str(problem).split())
     except MemoryError:
         reason = "there is not enough memory for its tables"
     except Exception as problem:
-        # h5py turns the failures of its C library into many types; whatever a file causes is the file's fault.
+        # HDF5 turns the failures of its C library into many types; whatever a file causes is the file's fault.
         reason = f"{type(problem).__name__}: " + " ".join(str(problem).split())[:200]
     raise ArtefactError(f"{path} is not a usable artefact ({reason}): make it anew")
 
@@ -149,27 +146,14 @@ def _encode(artefact: Artefact) -> bytes:
         "program": msgspec.json.encode(artefact.program),
         "provenance": _encode_provenance(artefact.provenance),
     }
-    buffer = io.BytesIO()
-    # "earliest" is what readers in other languages know best.
-    with h5py.File(buffer, "w", userblock_size=BLOCK_BYTES, libver=("earliest", "v110")) as file:
-        for name, text in texts.items():
-            if len(text) > MAX_TEXT_BYTES:
-                raise ArtefactError(f"{name} takes {len(text)} bytes; an artefact holds at most {MAX_TEXT_BYTES}")
-            file.create_dataset(
-                name, data=np.bytes_(text), dtype=h5py.string_dtype("utf-8", len(text)), track_times=False
-            )
-        for slot in sorted(shapes):
-            shape = shapes[slot]
-            table = np.ascontiguousarray(artefact.tables[slot].T).reshape(shape)
-            file.create_dataset(
-                f"tables/{slot}",
-                data=difference(table),
-                chunks=(1, *shape[1:]),
-                compression="gzip",
-                compression_opts=_DEFLATE_LEVEL,
-                track_times=False,
-            )
-    return buffer.getvalue()
+    for name, text in texts.items():
+        if len(text) > MAX_TEXT_BYTES:
+            raise ArtefactError(f"{name} takes {len(text)} bytes; an artefact holds at most {MAX_TEXT_BYTES}")
+    tables = {
+        f"tables/{slot}": difference(np.ascontiguousarray(artefact.tables[slot].T).reshape(shapes[slot]))
+        for slot in sorted(shapes)
+    }
+    return write_hdf5(texts, tables)
 
 
 def _encode_provenance(provenance: Mapping[str, Any]) -> bytes:
@@ -183,18 +167,18 @@ def _encode_provenance(provenance: Mapping[str, Any]) -> bytes:
     return text
 
 
-def _decode(file: h5py.File) -> Artefact:
+def _decode(root: Any) -> Artefact:
     """Read the tree of a verified file, in which every object must be one that `write_artefact` makes."""
-    root = open_children(file, ("program", "provenance", "tables"))
-    program = msgspec.json.decode(read_text(root["program"], "program", MAX_TEXT_BYTES), type=Program)
+    members = open_children(root, ("program", "provenance", "tables"))
+    program = msgspec.json.decode(read_text(members["program"], "program", MAX_TEXT_BYTES), type=Program)
     program.validate()
     shapes = table_shapes(program)
     tables = {
         slot: np.ascontiguousarray(accumulate(stored).reshape(len(stored), -1).T)
-        for slot, stored in _read_slots(root["tables"], "", shapes)
+        for slot, stored in _read_slots(members["tables"], "", shapes)
     }
     program.validate_tables(tables)
-    text = read_text(root["provenance"], "provenance", MAX_TEXT_BYTES)
+    text = read_text(members["provenance"], "provenance", MAX_TEXT_BYTES)
     return Artefact(program, tables, msgspec.json.decode(text, type=dict[str, Any]))
 
 

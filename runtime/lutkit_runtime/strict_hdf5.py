@@ -1,14 +1,21 @@
-"""Reading HDF5 objects that must be exactly what lutkit writes. Floor 2: imports errors.
+"""HDF5 files of strings and int8 tables: writing them, and reading exactly those and nothing else.
+
+Floor 2: imports errors and seal.
 
 HDF5 can hold links to other files, virtual and external storage, any filter and any type. None of that is followed:
 an object is looked at before it is opened, and opened before anything is allocated for it. Chunks are inflated here,
 never past their size, because the library's own filter would inflate whatever it is given.
 """
 
+# h5py's compiled modules carry no types.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportMissingTypeStubs=false, reportAttributeAccessIssue=false
+
 from __future__ import annotations
 
+import io
 import zlib
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import h5py
@@ -16,10 +23,46 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lutkit_runtime.errors import ArtefactError
+from lutkit_runtime.seal import BLOCK_BYTES
 
 _DEFLATE: int = h5py.h5z.FILTER_DEFLATE
 _CHUNKED: int = h5py.h5d.CHUNKED
 _CONTIGUOUS: int = h5py.h5d.CONTIGUOUS
+
+_DEFLATE_LEVEL = 9
+
+
+def write_hdf5(texts: Mapping[str, bytes], tables: Mapping[str, NDArray[np.int8]]) -> bytes:
+    """Return an HDF5 file with an empty user block; the same content gives the same bytes.
+
+    Parameters
+    ----------
+    texts : mapping of name to UTF-8 bytes
+        Each becomes one string of fixed length.
+    tables : mapping of path to int8 array
+        Each is stored as one deflated chunk for each index of its first axis.
+    """
+    buffer = io.BytesIO()
+    # The earliest version of the file format is the one that readers in other languages know best.
+    with h5py.File(buffer, "w", userblock_size=BLOCK_BYTES, libver=("earliest", "v110")) as file:
+        for name, text in texts.items():
+            kind = h5py.string_dtype("utf-8", len(text))
+            file.create_dataset(name, data=np.bytes_(text), dtype=kind, track_times=False)
+        for name, table in tables.items():
+            file.create_dataset(
+                name,
+                data=table,
+                chunks=(1, *table.shape[1:]),
+                compression="gzip",
+                compression_opts=_DEFLATE_LEVEL,
+                track_times=False,
+            )
+    return buffer.getvalue()
+
+
+def open_hdf5(data: bytes) -> Any:
+    """Open the bytes of an HDF5 file for reading, as a context manager that yields the root group."""
+    return h5py.File(io.BytesIO(data), "r")
 
 
 def open_children(group: Any, names: Collection[str]) -> dict[str, Any]:
