@@ -1,0 +1,140 @@
+"""Read and write PBM, PGM, PPM and PFM. Imports numpy only.
+
+Own code because Pillow reduces 16-bit PPM to 8 bits and reads no colour PFM. Formats: netpbm's manual pages pbm(5), pgm(5),
+ppm(5) and pfm(5).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+
+from lutkit.images.picture import Decoded, Picture, RefusalError, check_size
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_DAMAGED = "the file is truncated or damaged"
+# Longest header read: three fields and comments.
+_LONGEST_HEADER = 4096
+_FIELD = re.compile(rb"(?:\s|#[^\n\r]*[\n\r])*([^\s#]+)")
+_ROWS = 256
+
+
+def decode_netpbm(stream: BinaryIO, max_pixels: int) -> Decoded:
+    """Decode PBM, PGM or PPM, plain or raw; samples are scaled to the whole range of 8 or 16 bits. Raises RefusalError."""
+    magic = stream.read(2)
+    fields = 2 if magic in (b"P1", b"P4") else 3
+    width, height, *rest = (_parse_count(text) for text in _read_fields(stream, fields))
+    check_size(width, height, max_pixels)
+    largest = rest[0] if rest else 1
+    if not 1 <= largest <= 0xFFFF:
+        raise RefusalError(f"the header gives {largest} as the largest sample; 1 to 65535 are possible", _DAMAGED)
+    shape = (height, width, 3) if magic in (b"P3", b"P6") else (height, width)
+    if magic == b"P4":
+        packed = _read_samples(stream, (height, (width + 7) // 8), "u1")
+        samples = 1 - np.unpackbits(packed, axis=1)[:, :width]
+    elif magic in (b"P1", b"P2", b"P3"):
+        samples = _read_plain(stream, shape, bits=magic == b"P1")
+    else:
+        samples = _read_samples(stream, shape, "u1" if largest < 256 else ">u2")
+    return Decoded(_scale_samples(samples, largest))
+
+
+def decode_pfm(stream: BinaryIO, max_pixels: int) -> Decoded:
+    """Decode PFM: float32 gray or RGB, of either byte order. Raises RefusalError."""
+    channels = 3 if stream.read(2) == b"PF" else 1
+    *size, scale_text = _read_fields(stream, 3)
+    width, height = (_parse_count(text) for text in size)
+    check_size(width, height, max_pixels)
+    try:
+        scale = float(scale_text)
+    except ValueError:
+        scale = 0.0
+    if scale == 0 or not math.isfinite(scale):
+        raise RefusalError("the PFM header has no usable scale", _DAMAGED)
+    samples = _read_samples(stream, (height, width, channels), "<f4" if scale < 0 else ">f4")
+    pixels = np.ascontiguousarray(samples[::-1], np.float32)  # rows are stored from the bottom up
+    return Decoded(pixels if channels == 3 else pixels[..., 0])
+
+
+def encode_netpbm(stream: BinaryIO, picture: Picture) -> tuple[str, ...]:
+    """Write raw PGM or PPM, 8 or 16 bits, by the picture's channels."""
+    pixels = picture.pixels
+    height, width = pixels.shape[:2]
+    magic = b"P5" if pixels.ndim == 2 else b"P6"
+    stream.write(b"%s\n%d %d\n%d\n" % (magic, width, height, np.iinfo(pixels.dtype).max))
+    for top in range(0, height, _ROWS):
+        stream.write(pixels[top : top + _ROWS].astype(pixels.dtype.newbyteorder(">")).tobytes())
+    return ()
+
+
+def encode_pfm(stream: BinaryIO, picture: Picture) -> tuple[str, ...]:
+    """Write PFM, little endian, gray or RGB."""
+    height, width = picture.pixels.shape[:2]
+    stream.write(b"%s\n%d %d\n-1.0\n" % (b"Pf" if picture.pixels.ndim == 2 else b"PF", width, height))
+    for bottom in range(height, 0, -_ROWS):
+        stream.write(picture.pixels[max(0, bottom - _ROWS) : bottom][::-1].astype("<f4").tobytes())
+    return ()
+
+
+def _read_fields(stream: BinaryIO, count: int) -> list[bytes]:
+    """Return the header's next fields and leave the stream after the one white space that ends them."""
+    start = stream.tell()
+    head = stream.read(_LONGEST_HEADER)
+    fields: list[bytes] = []
+    place = 0
+    for _ in range(count):
+        found = _FIELD.match(head, place)
+        if found is None or found.end() >= len(head):
+            raise RefusalError("the header is not complete", _DAMAGED)
+        fields.append(found[1])
+        place = found.end()
+    stream.seek(start + place + 1)
+    return fields
+
+
+def _parse_count(text: bytes) -> int:
+    if not text.isdigit() or len(text) > 9:
+        raise RefusalError(f"the header has {text[:20]!r} where a number belongs", _DAMAGED)
+    return int(text)
+
+
+def _read_samples(stream: BinaryIO, shape: tuple[int, ...], kind: str) -> NDArray[Any]:
+    # Rows arrive in blocks, so that a short file is noticed before memory for the claimed size is touched.
+    samples = np.empty(shape, kind)
+    for top in range(0, shape[0], _ROWS):
+        block = samples[top : top + _ROWS]
+        body = stream.read(block.nbytes)
+        if len(body) < block.nbytes:
+            raise RefusalError("the file ends before the picture does", _DAMAGED)
+        block[...] = np.frombuffer(body, kind).reshape(block.shape)
+    return samples
+
+
+def _read_plain(stream: BinaryIO, shape: tuple[int, ...], bits: bool) -> NDArray[Any]:
+    text = re.sub(rb"#[^\n\r]*", b"", stream.read())
+    if bits:  # zeros and ones need no space between them
+        text = b" ".join(text[i : i + 1] for i in range(len(text)) if text[i : i + 1] in b"01")
+    words = text.split(maxsplit=math.prod(shape))[: math.prod(shape)]
+    if len(words) < math.prod(shape):
+        raise RefusalError("the file ends before the picture does", _DAMAGED)
+    try:
+        samples = np.array(words).astype(np.uint16).reshape(shape)
+    except (ValueError, OverflowError) as error:
+        raise RefusalError("there is something that is no sample among the samples", _DAMAGED) from error
+    return 1 - samples if bits else samples
+
+
+def _scale_samples(samples: NDArray[Any], largest: int) -> NDArray[Any]:
+    """Scale from 0 … `largest` to the whole range of uint8, or of uint16 where `largest` is above 255."""
+    kind, full = (np.uint8, 0xFF) if largest < 256 else (np.uint16, 0xFFFF)
+    if samples.max() > largest:
+        raise RefusalError(f"a sample is {samples.max()}, above the {largest} that the header allows", _DAMAGED)
+    if largest == full:
+        return samples.astype(kind)
+    table = (np.arange(largest + 1, dtype=np.uint64) * full + largest // 2) // largest
+    return table.astype(kind)[samples]
