@@ -1,4 +1,4 @@
-"""Render docs/images/before-after.png: the sample picture enlarged by bicubic interpolation and by a model, side by side.
+"""Render docs/images/before-after.png: the sample picture enlarged by bicubic interpolation and by a model.
 
 Run it again whenever the built-in model or the sample picture changes. May import lutkit.
 """

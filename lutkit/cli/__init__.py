@@ -9,13 +9,13 @@ from __future__ import annotations
 import click
 
 from lutkit.cli.group import CommandGroup
+from lutkit.cli.options import examples
 
-EXAMPLES = """\b
-Examples:
-  lutkit apply photo.png                 enlarge a picture four times
-  lutkit apply photos -m denoise.h5 -o clean
-  lutkit train && lutkit transfer --interval 4 && lutkit finetune
-"""
+EXAMPLES = examples(
+    "lutkit apply photo.png",
+    "lutkit apply photos -m model.h5 -o enlarged",
+    "lutkit train && lutkit transfer --interval 4 && lutkit finetune && lutkit apply photo.png",
+)
 
 
 def _print_version(context: click.Context, _option: click.Parameter, wanted: bool) -> None:

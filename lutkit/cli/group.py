@@ -1,4 +1,4 @@
-"""The group of commands: imports a command when it is used, and turns every error into one line. May import click only."""
+"""The group of commands: imports a command when it is used, turns every error into one line. May import click only."""
 
 from __future__ import annotations
 

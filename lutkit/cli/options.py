@@ -11,12 +11,8 @@ import click
 BACKENDS = ("auto", "numpy", "cpu", "cuda")
 
 
-class UserPath(click.Path):
-    """A path; whether it can be used is said by the code that uses it, in one sentence for all commands."""
-
-    def __init__(self) -> None:
-        super().__init__(path_type=Path)
-
+PATH = click.Path(path_type=Path)
+"""A path; the code that uses it says in its own sentence when it cannot."""
 
 model_argument = click.argument("model")
 

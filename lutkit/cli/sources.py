@@ -1,0 +1,126 @@
+"""Which pictures the INPUT arguments of a command mean. May import click and the standard library only."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+STANDARD_STREAM = "-"
+
+
+@dataclass(frozen=True)
+class Source:
+    """A picture to work on.
+
+    Parameters
+    ----------
+    path : Path
+        The file; ``-`` is stdin.
+    subfolder : Path
+        Where it lies below the folder that was given, ``.`` for files named one by one.
+    found : bool
+        Whether it was found in a folder or by a pattern rather than named.
+    """
+
+    path: Path
+    subfolder: Path = Path()
+    found: bool = False
+
+    @property
+    def is_stdin(self) -> bool:
+        """Whether the picture comes from stdin."""
+        return str(self.path) == STANDARD_STREAM and not self.found
+
+    @property
+    def stem(self) -> str:
+        """Name without suffix, for output names."""
+        return "stdin" if self.is_stdin else self.path.stem
+
+
+@dataclass(frozen=True)
+class Problem:
+    """An input that cannot be worked on, and why."""
+
+    source: str
+    message: str
+
+
+def find_sources(inputs: Sequence[str], suffixes: Iterable[str]) -> tuple[list[Source], list[Problem]]:
+    """Return the pictures that files, folders and patterns mean, each once, and what was not found.
+
+    Parameters
+    ----------
+    inputs : sequence of str
+        File names, folder names (searched with their subfolders), patterns (``*``, ``?``, ``[..]``, ``**``) and ``-``.
+    suffixes : iterable of str
+        Lower-case suffixes of the files that count in folders; hidden files and folders do not.
+    """
+    known = frozenset(suffixes)
+    sources: dict[str, Source] = {}
+    problems: list[Problem] = []
+    for entry in inputs:
+        found = _find_entry(entry, known)
+        if not found:
+            problems.append(Problem(entry, _explain_nothing(entry)))
+        for source in found:
+            sources.setdefault(entry if source.is_stdin else os.path.realpath(source.path), source)
+    return list(sources.values()), problems
+
+
+def _find_entry(entry: str, suffixes: frozenset[str]) -> list[Source]:
+    path = Path(entry)
+    if entry == STANDARD_STREAM:
+        return [Source(path)]
+    if path.is_dir():
+        return _find_in_folder(path, path, suffixes)
+    if os.path.lexists(path):
+        return [Source(path)]
+    if not glob.has_magic(entry):
+        return []
+    found: list[Source] = []
+    base = _fixed_part(path)
+    # Path.glob would take hidden files too, unlike a shell.
+    for name in sorted(glob.glob(entry, recursive=True)):  # noqa: PTH207
+        match = Path(name)
+        if match.is_dir():
+            # `**` lists what is in folders by itself; a folder that another pattern matches is searched like a named one.
+            found += [] if "**" in path.parts else _find_in_folder(match, base, suffixes)
+        elif match.suffix.lower() in suffixes:
+            found.append(Source(match, match.parent.relative_to(base), found=True))
+    return found
+
+
+def _find_in_folder(folder: Path, base: Path, suffixes: frozenset[str]) -> list[Source]:
+    found: list[Source] = []
+    for parent, folders, names in os.walk(folder, onerror=_raise):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            path = Path(parent, name)
+            if path.suffix.lower() in suffixes and not name.startswith("."):
+                found.append(Source(path, path.parent.relative_to(base), found=True))
+    return found
+
+
+def _raise(problem: OSError) -> None:
+    raise problem
+
+
+def _fixed_part(pattern: Path) -> Path:
+    """Return the folders of a pattern before its first wildcard."""
+    fixed: list[str] = []
+    for part in pattern.parts[:-1]:
+        if glob.has_magic(part):
+            break
+        fixed.append(part)
+    return Path(*fixed)
+
+
+def _explain_nothing(entry: str) -> str:
+    if Path(entry).is_dir():
+        return "the folder holds no pictures; name another one"
+    if glob.has_magic(entry):
+        return "no picture matches; check the pattern"
+    return "there is no such file; check the name"

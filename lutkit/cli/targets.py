@@ -1,0 +1,190 @@
+"""Where the result of each input goes: the meaning of -o, and the checks before any work. May import click."""
+
+from __future__ import annotations
+
+import os
+import re
+import string
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from lutkit.cli.sources import STANDARD_STREAM, Problem, Source
+
+TEMPLATE_FIELDS = ("stem", "name", "model", "ext")
+DEFAULT_TEMPLATE = "{stem}_{model}{ext}"
+FALLBACK_SUFFIX = ".png"
+
+
+@dataclass(frozen=True)
+class Template:
+    """Output names made from input names.
+
+    Parameters
+    ----------
+    text : str
+        With the fields {stem} (name without suffix), {name} (with it), {model} and {ext} (suffix with its dot). Without
+        a folder in it the output lies beside the input, else the folder counts from the current one.
+    """
+
+    text: str
+
+    def __post_init__(self) -> None:
+        """Raise click.UsageError for fields that do not exist, and for anything else in braces."""
+        try:
+            parts = list(string.Formatter().parse(self.text))
+        except ValueError as problem:
+            raise click.UsageError(f"the template '{self.text}' is malformed: {problem}") from None
+        for _, field, form, conversion in parts:
+            if field is not None and (field not in TEMPLATE_FIELDS or form or conversion):
+                known = ", ".join(f"{{{name}}}" for name in TEMPLATE_FIELDS)
+                raise click.UsageError(f"the template '{self.text}' has the field '{{{field}}}'; known are {known}")
+
+    def target(self, source: Source, model: str, suffix: str) -> Path:
+        """Return the output of one input."""
+        name = self.text.format(
+            stem=clean_name(source.stem),
+            name=clean_name(source.stem if source.is_stdin else source.path.name),
+            model=clean_name(model),
+            ext=suffix,
+        )
+        path = Path(name)
+        if path.name == name:
+            return path if source.is_stdin else source.path.with_name(name)
+        return path.parent / source.subfolder / path.name
+
+
+@dataclass(frozen=True)
+class Folder:
+    """Outputs in one folder, under the names and in the subfolders of the inputs."""
+
+    path: Path
+
+    def target(self, source: Source, model: str, suffix: str) -> Path:
+        """Return the output of one input."""
+        return self.path / source.subfolder / f"{source.stem}{suffix}"
+
+
+@dataclass(frozen=True)
+class File:
+    """One output; ``-`` is stdout."""
+
+    path: Path
+
+    def target(self, source: Source, model: str, suffix: str) -> Path:
+        """Return the one output."""
+        return self.path
+
+
+Destination = Template | Folder | File
+
+
+@dataclass(frozen=True)
+class Job:
+    """One picture to read and where its result goes."""
+
+    source: Source
+    target: Path
+
+    @property
+    def to_stdout(self) -> bool:
+        """Whether the result goes to stdout."""
+        return str(self.target) == STANDARD_STREAM
+
+
+def clean_name(name: str) -> str:
+    """Return a name that is one part of a path on every system: no separators, control characters or leading dots."""
+    cleaned = re.sub(r'[\x00-\x1f\x7f/\\:*?"<>|]', "_", name).lstrip(".").rstrip(". ")
+    return cleaned or "_"
+
+
+def read_destination(output: str | None, sources: Sequence[Source], suffixes: Collection[str]) -> Destination:
+    """Return what -o means.
+
+    Parameters
+    ----------
+    output : str or None
+        ``-``, a template (with braces), a folder (one that exists, or a name without suffix or with a slash at its end)
+        or a file. None is stdout for stdin, and otherwise the default template.
+    sources : sequence of Source
+    suffixes : collection of str
+        Lower-case suffixes of the files that can be written.
+
+    Raises
+    ------
+    click.UsageError
+        Where several inputs would go to one file, or the suffix cannot be written.
+    """
+    if output is None:
+        output = STANDARD_STREAM if any(source.is_stdin for source in sources) else DEFAULT_TEMPLATE
+    if "{" in output or "}" in output:
+        return Template(output)
+    path = Path(output)
+    if output != STANDARD_STREAM:
+        if path.is_dir() or output.endswith(("/", os.sep)) or not path.suffix:
+            return Folder(path)
+        if path.suffix.lower() not in suffixes:
+            raise click.UsageError(f"cannot write '{path.suffix}' files: use one of {', '.join(sorted(suffixes))}")
+    if len(sources) > 1:
+        place = "stdout" if output == STANDARD_STREAM else f"the one file {output}"
+        raise click.UsageError(
+            f"{len(sources)} pictures cannot go to {place}: give -o a folder or a template such as '{DEFAULT_TEMPLATE}'"
+        )
+    return File(path)
+
+
+def plan_jobs(
+    sources: Sequence[Source], destination: Destination, model: str, suffixes: Collection[str]
+) -> tuple[list[Job], list[Source]]:
+    """Return one job per picture, and the pictures left out because they are results of others.
+
+    A picture that a folder or pattern turned up and that is the output of another one is the result of an earlier run,
+    not an input.
+
+    Raises
+    ------
+    click.UsageError
+        Where two pictures would go to the same file, or one would replace another input.
+    """
+    jobs: list[Job] = []
+    for source in sources:
+        suffix = source.path.suffix if source.path.suffix.lower() in suffixes else FALLBACK_SUFFIX
+        jobs.append(Job(source, destination.target(source, model, suffix)))
+    made_from = {_identify(job.target): job.source for job in jobs if not job.to_stdout}
+    results = [
+        job.source
+        for job in jobs
+        if job.source.found and made_from.get(_identify(job.source.path), job.source) is not job.source
+    ]
+    jobs = [job for job in jobs if job.source not in results]
+    _refuse_collisions(jobs)
+    return jobs, results
+
+
+def check_job(job: Job, *, overwrite: bool, check_target: Callable[[Path, bool], None]) -> Problem | None:
+    """Return why a job cannot be done, as far as can be told before the work; None where nothing stands against it."""
+
+
+def _refuse_collisions(jobs: Sequence[Job]) -> None:
+    taken: dict[str, Job] = {}
+    inputs = {_identify(job.source.path): job for job in jobs if not job.source.is_stdin}
+    for job in jobs:
+        if job.to_stdout:
+            continue
+        place = _identify(job.target)
+        other = taken.setdefault(place, job)
+        if other is not job:
+            raise click.UsageError(
+                f"{other.source.path} and {job.source.path} would both become {job.target}: "
+                "give -o a template that tells them apart, such as '{name}_{model}.png'"
+            )
+        if inputs.get(place, job) is not job:
+            raise click.UsageError(
+                f"the result of {job.source.path} would replace the input {job.target}: choose other names with -o"
+            )
+
+
+def _identify(path: Path) -> str:
+    return os.path.realpath(path)

@@ -1,0 +1,85 @@
+"""What a MODEL argument means: a built-in name, an artefact or a run folder. May import the runtime, lutkit.models."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from lutkit.models import builtin_names, find_builtin
+from lutkit_runtime.errors import DataError
+
+DEFAULT_RUN = Path("runs/default")
+DEFAULT_BUILTIN = "sr-x4"
+
+STAGES = ("lut-finetuned.h5", "lut.h5")
+"""Artefacts that a run folder may hold, newest first; named by `lutkit finetune` and `lutkit transfer`."""
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """Where a model is.
+
+    Parameters
+    ----------
+    path : Path
+        The artefact.
+    label : str
+        Short name for file names: the built-in name, the run's name or the artefact's stem.
+    description : str
+        What it is, for people.
+    """
+
+    path: Path
+    label: str
+    description: str
+
+
+def find_model(model: str | Path) -> ModelSource:
+    """Find the artefact that a MODEL argument means.
+
+    A built-in name comes first; a file of the same name is reached as ``./name``. The artefact is not opened.
+
+    Raises
+    ------
+    DataError
+        Where there is no such model, or a run folder whose network has not been transferred.
+    """
+    name = os.fspath(model)
+    if name in builtin_names():
+        return ModelSource(find_builtin(name), name, f"the built-in model {name}")
+    path = Path(name)
+    if path.is_dir():
+        return _find_in_run(path)
+    if path.exists():
+        return ModelSource(path, path.stem, f"the artefact {path}")
+    raise DataError(
+        f"there is no model '{name}': name one of {', '.join(builtin_names()) or '(none built in)'}, "
+        "an artefact (.h5) or a run folder"
+    )
+
+
+def find_default_model() -> ModelSource:
+    """Find the model that is used where none is named: the newest artefact of runs/default, else the built-in sr-x4.
+
+    Raises DataError where neither exists.
+    """
+    if newest_artefact(DEFAULT_RUN):
+        return _find_in_run(DEFAULT_RUN)
+    builtin = find_model(DEFAULT_BUILTIN)
+    if DEFAULT_RUN.is_dir():
+        remark = f"{builtin.description}, because {DEFAULT_RUN} holds no tables yet (lutkit transfer makes them)"
+        return ModelSource(builtin.path, builtin.label, remark)
+    return builtin
+
+
+def newest_artefact(run: Path) -> Path | None:
+    """Return the newest artefact of a run folder: finetuned before transferred; None where there is none."""
+    return next((run / name for name in STAGES if (run / name).is_file()), None)
+
+
+def _find_in_run(run: Path) -> ModelSource:
+    newest = newest_artefact(run)
+    if newest is None:
+        raise DataError(f"{run} holds neither {' nor '.join(STAGES)}: run lutkit transfer {run}")
+    return ModelSource(newest, run.resolve().name, f"{newest.name} of the run {run}")
