@@ -4,26 +4,23 @@ May import `degradation`, `degraded_cache`, `resize` and the error tree; numpy a
 hands out uint8 arrays and keeps no state of its own: the generator passed to it is all that resuming has to restore.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Self
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from lutkit.degradation import Task
+from lutkit.degradation import Image8, Task
 from lutkit.degraded_cache import DegradedCache, degrade_planes, find_cache_folder
 from lutkit.resize import crop_to_multiple
 from lutkit_runtime.errors import DataError
-
-Image8 = NDArray[np.uint8]
 
 SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 
 
 def find_images(folder: Path | str) -> list[Path]:
-    """List the image files below a folder, sorted; hidden files are passed over.
+    """List the image files below a folder, sorted; hidden files and folders are passed over.
 
     Raises
     ------
@@ -34,7 +31,13 @@ def find_images(folder: Path | str) -> list[Path]:
     if not folder.is_dir():
         found = "is not a folder" if folder.exists() else "does not exist"
         raise DataError(f"data folder {folder} {found}: pass a folder that holds photos")
-    paths = sorted(p for p in folder.rglob("[!.]*") if p.suffix.lower() in SUFFIXES and p.is_file())
+    paths = sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in SUFFIXES
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+        and path.is_file()
+    )
     if not paths:
         raise DataError(
             f"data folder {folder} holds no images ({', '.join(sorted(SUFFIXES))}): pass a folder that holds photos"
@@ -93,7 +96,7 @@ class PatchSource:
     Parameters
     ----------
     photos
-        Clean photos, uint8 (H, W, 3) RGB.
+        Clean photos, uint8 (H, W, 3) RGB, taken one after the other.
     task
         What the network has to undo. Deterministic tasks are computed here, once per photo; others per patch.
     names
@@ -106,12 +109,12 @@ class PatchSource:
     Raises
     ------
     DataError
-        If there is no photo or a probability out of range.
+        If there is no photo, one smaller than the task's scale, or a probability out of range.
     """
 
     def __init__(
         self,
-        photos: Sequence[Image8],
+        photos: Iterable[Image8],
         task: Task,
         *,
         names: Sequence[str] | None = None,
@@ -119,20 +122,22 @@ class PatchSource:
         cache: DegradedCache | None = None,
     ) -> None:
         """Split the photos into planes and degrade them where the task allows it."""
-        if not photos:
-            raise DataError("there are no photos to train on: pass a folder that holds photos")
         if not 0 <= luma_probability <= 1:
             raise DataError(f"luma_probability is {luma_probability}; it must be from 0 to 1")
         self._task = task
-        self._names = list(names) if names is not None else [f"photo {index}" for index in range(len(photos))]
         self._luma_probability = luma_probability
-        self._clean = [_split_planes(photo, task.scale, luma_probability > 0) for photo in photos]
-        if not task.cacheable:
-            self._degraded = None
-        elif cache is not None:
-            self._degraded = [cache.degrade(planes, task) for planes in self._clean]
-        else:
-            self._degraded = [degrade_planes(planes, task) for planes in self._clean]
+        self._names: list[str] = []
+        self._clean: list[Image8] = []
+        self._degraded: list[Image8] | None = [] if task.cacheable else None
+        for index, photo in enumerate(photos):
+            self._names.append(names[index] if names is not None else f"photo {index}")
+            _validate_size(photo, task.scale, self._names[-1])
+            planes = _split_planes(photo, task.scale, luma_probability > 0)
+            self._clean.append(planes)
+            if self._degraded is not None:
+                self._degraded.append(degrade_planes(planes, task) if cache is None else cache.degrade(planes, task))
+        if not self._clean:
+            raise DataError("there are no photos to train on: pass a folder that holds photos")
         # In degraded pixels, in which crops are measured.
         self._heights = np.array([planes.shape[1] // task.scale for planes in self._clean])
         self._widths = np.array([planes.shape[2] // task.scale for planes in self._clean])
@@ -157,7 +162,7 @@ class PatchSource:
         """
         paths = find_images(folder)
         cache = DegradedCache(cache_folder if cache_folder is not None else find_cache_folder())
-        photos = [read_rgb(path) for path in paths]
+        photos = (read_rgb(path) for path in paths)
         return cls(photos, task, names=[str(p) for p in paths], luma_probability=luma_probability, cache=cache)
 
     def __len__(self) -> int:
@@ -253,12 +258,26 @@ def validation_pairs(photos: Sequence[Image8], task: Task, seed: int) -> list[tu
     Returns
     -------
     Pairs of degraded uint8 (h, w, 3) or (h, w), and target uint8 (h * scale, w * scale, 3) or (h * scale, w * scale).
+
+    Raises
+    ------
+    DataError
+        If a photo is smaller than the task's scale.
     """
     pairs: list[tuple[Image8, Image8]] = []
     for index, photo in enumerate(photos):
+        _validate_size(photo, task.scale, f"validation photo {index}")
         target = crop_to_multiple(_convert_to_luma(photo) if task.scores_luma else photo, task.scale)
         pairs.append((task.degrade(target, np.random.default_rng([seed, index])), target))
     return pairs
+
+
+def _validate_size(photo: Image8, scale: int, name: str) -> None:
+    height, width = photo.shape[:2]
+    if min(height, width) < scale:
+        raise DataError(
+            f"{name} is {width}x{height} pixels, smaller than the scale of {scale}: remove it from the folder"
+        )
 
 
 def _split_planes(photo: Image8, scale: int, with_luma: bool) -> Image8:

@@ -1,23 +1,21 @@
 """Degraded photos kept on disk between runs, so that a training run starts at once.
 
-May import `degradation` and the error tree; numpy and platformdirs.
+May import `degradation`, the error tree and atomic writing; numpy and platformdirs.
 """
 
 import hashlib
 import logging
+import math
 import os
-import tempfile
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import platformdirs
-from numpy.typing import NDArray
 
-from lutkit.degradation import Task
-
-Image8 = NDArray[np.uint8]
+from lutkit.degradation import Image8, Task
+from lutkit_runtime.atomic import write_atomically
+from lutkit_runtime.errors import DataError
 
 # Part of every key: raise it when a change to `degradation` or `resize` changes what is computed.
 _RECIPE = 1
@@ -60,39 +58,42 @@ class DegradedCache:
         """
         key = hashlib.sha256(f"{_RECIPE} {task.name} {planes.shape}".encode())
         key.update(planes.data)
-        path = self.folder / "degraded" / f"{key.hexdigest()}.npz"
-        degraded = _read_entry(path)
+        path = self.folder / "degraded" / f"{key.hexdigest()}.planes"
+        count, height, width = planes.shape
+        degraded = _read_entry(path, (count, height // task.scale, width // task.scale))
         if degraded is None:
             degraded = degrade_planes(planes, task)
             _write_entry(path, degraded)
         return degraded
 
 
-def _read_entry(path: Path) -> Image8 | None:
+# An entry is the SHA-256 of the array's bytes and then these bytes. Its shape follows from the planes and the task.
+_DIGEST_BYTES = hashlib.sha256().digest_size
+
+
+def _read_entry(path: Path, shape: tuple[int, int, int]) -> Image8 | None:
     try:
-        # An .npz carries checksums, which are compared when its array is read to the end.
-        with np.load(path, allow_pickle=False) as entry:
-            return entry["degraded"]
+        content = path.read_bytes()
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        _log.warning("cache entry %s is damaged (%s): it is computed again", path, error)
+    except OSError as error:
+        _log.warning("cache entry %s cannot be read (%s): it is computed again", path, error)
         return None
+    digest, pixels = content[:_DIGEST_BYTES], memoryview(content)[_DIGEST_BYTES:]
+    if len(pixels) != math.prod(shape) or hashlib.sha256(pixels).digest() != digest:
+        _log.warning("cache entry %s is damaged: it is computed again", path)
+        return None
+    return np.frombuffer(pixels, np.uint8).reshape(shape)
 
 
 def _write_entry(path: Path, degraded: Image8) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                np.savez(file, degraded=degraded)
-            Path(temporary).replace(path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        _log.warning("cache entry %s cannot be written (%s): set LUTKIT_CACHE to another folder", path, error)
+        # Two runs may meet here: each writes the same bytes, and the last one stays.
+        content = hashlib.sha256(degraded.data).digest() + degraded.tobytes()
+        write_atomically(path, content, overwrite=True, error=DataError)
+    except (OSError, DataError) as error:
+        _log.warning("cache entry %s is not kept (%s): set LUTKIT_CACHE to another folder", path, error)
 
 
 def degrade_planes(planes: Image8, task: Task) -> Image8:

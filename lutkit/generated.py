@@ -146,7 +146,7 @@ def _scatter_leaves(scene: _Scene, rng: np.random.Generator, count: int) -> None
 
 
 def _draw_radii(rng: np.random.Generator, count: int, largest: float) -> Points:
-    """Radii with density r^-2.15: flatter than the cube law of natural scenes, so that fewer leaves cover the canvas."""
+    """Radii with density r^-2.15: flatter than the cube law of natural scenes, so that fewer leaves fill a canvas."""
     exponent = -1.15
     low, high = _SMALLEST_RADIUS**exponent, max(largest, 2 * _SMALLEST_RADIUS) ** exponent
     return (low + rng.random(count) * (high - low)) ** (1 / exponent)
