@@ -50,27 +50,26 @@ _ORDERS: dict[Interpolation, Callable[[Any], Any]] = {
 }
 
 
-def simplex_terms(
+def walk_simplex(
     samples: Any, lattice: Lattice, interpolation: Interpolation = Interpolation.SIMPLEX
 ) -> tuple[Any, Any]:
-    """Return the table rows and integer weights whose weighted sum interpolates at `samples`.
+    """Return the table rows of the vertices around `samples` and the order in which the walk takes the axes.
 
-    A walk from the cell's lower corner adds one axis at a time, in descending order of the fractions; each vertex
-    weighs the drop of the fraction there (Kasson et al., "Performing color space conversions with three-dimensional
-    linear interpolation", 1995; for four axes Jo and Kim, CVPR 2021, supplement).
+    A walk from the cell's lower corner adds one axis at a time, in descending order of the fractions.
 
     Parameters
     ----------
     samples : integer array, (..., axes)
         Codes 0 to 255, of a signed type at least 32 bits wide.
     lattice : Lattice
+    interpolation : Interpolation
 
     Returns
     -------
     rows : integer array, (..., axes + 1)
         Flat indices of the vertices.
-    weights : integer array, (..., axes + 1)
-        Weights in units of 1/step; they sum to ``lattice.step``.
+    order : integer array, (..., axes)
+        Axis of each step of the walk.
     """
     xp = array_api_compat.array_namespace(samples)
     cells, fractions = lattice.split(samples)
@@ -78,8 +77,46 @@ def simplex_terms(
     strides = xp.asarray(lattice.strides, dtype=samples.dtype, device=samples.device)
     first = xp.sum(cells * strides, axis=-1, keepdims=True, dtype=samples.dtype)
     steps = xp.take_along_axis(xp.broadcast_to(strides, samples.shape), order, axis=-1)
-    rows = xp.concat([first, first + xp.cumulative_sum(steps, axis=-1, dtype=samples.dtype)], axis=-1)
+    return xp.concat([first, first + xp.cumulative_sum(steps, axis=-1, dtype=samples.dtype)], axis=-1), order
+
+
+def weigh_vertices(fractions: Any, order: Any, step: int) -> Any:
+    """Return the weights (..., axes + 1) of the vertices of a walk: each is the drop of the ordered fractions there.
+
+    Kasson et al., "Performing color space conversions with three-dimensional linear interpolation", 1995, for three
+    axes; Jo and Kim, CVPR 2021, supplement, for four.
+
+    Parameters
+    ----------
+    fractions : array, (..., axes)
+        0 to step, integers or floats (through which torch differentiates).
+    order : integer array, (..., axes)
+        From `walk_simplex`.
+    step : int
+        The lattice's; the weights sum to it.
+    """
+    xp = array_api_compat.array_namespace(fractions)
     ordered = xp.take_along_axis(fractions, order, axis=-1)
-    above = xp.concat([xp.full_like(first, lattice.step), ordered], axis=-1)
-    below = xp.concat([ordered, xp.zeros_like(first)], axis=-1)
-    return rows, above - below
+    end = fractions[..., :1]
+    above = xp.concat([xp.full_like(end, step), ordered], axis=-1)
+    below = xp.concat([ordered, xp.zeros_like(end)], axis=-1)
+    return above - below
+
+
+def simplex_terms(
+    samples: Any, lattice: Lattice, interpolation: Interpolation = Interpolation.SIMPLEX
+) -> tuple[Any, Any]:
+    """Return the table rows and integer weights whose weighted sum interpolates at `samples`.
+
+    Parameters
+    ----------
+    samples, lattice, interpolation
+        As in `walk_simplex`.
+
+    Returns
+    -------
+    rows, weights : integer arrays, (..., axes + 1)
+        Flat indices of the vertices, and weights in units of 1/step that sum to ``lattice.step``.
+    """
+    rows, order = walk_simplex(samples, lattice, interpolation)
+    return rows, weigh_vertices(lattice.split(samples)[1], order, lattice.step)
