@@ -6,7 +6,7 @@ import contextlib
 import os
 import secrets
 import shutil
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from pathlib import Path
 
 from lutkit_runtime.errors import LutkitError
@@ -17,7 +17,7 @@ def write_atomically(
 ) -> None:
     """Write one file completely or not at all.
 
-    The bytes go to a temporary file in the same folder, are flushed to the disk, and the file takes its name last.
+    The bytes go to a temporary file in the same folder and are flushed to the disk; the file takes its name last.
     Nothing is left behind on any exception, KeyboardInterrupt included.
 
     Parameters
@@ -30,7 +30,11 @@ def write_atomically(
     error : subclass of LutkitError
         Raised where the file exists and `overwrite` is not set, or the system refuses.
     """
-    write_all_atomically({Path(path): data}, overwrite=overwrite, error=error)
+    with _translated(path, error):
+        path = _check_target(Path(path), overwrite, error)
+        with _complete_beside(path, data) as temporary:
+            _publish(temporary, path, overwrite=overwrite)
+        _flush_folder(path.parent)
 
 
 def write_all_atomically(
@@ -38,74 +42,79 @@ def write_all_atomically(
 ) -> None:
     """Write several files, all of them or none; parameters as in `write_atomically`.
 
-    All files lie complete on the disk under temporary names before the first takes its name; if one cannot, those
-    that did are put back as they were.
+    All files lie complete on the disk under temporary names before the first takes its name. If one cannot, those
+    before it are put back as they were.
     """
-    targets = {Path(os.path.realpath(path)): data for path, data in files.items()}
-    temporary: dict[Path, Path] = {}
-    saved: dict[Path, Path | None] = {}
-    path = Path()
-    try:
-        for path in targets:
-            _check_target(path, overwrite, error)
-        for path, data in targets.items():
-            temporary[path] = _temporary_beside(path)
-            _write_through(temporary[path], data)
-            if overwrite and path.exists():
-                shutil.copymode(path, temporary[path])
-        for path in targets:
-            # A single replacement is atomic by itself; only a group needs the old files to go back to.
-            if overwrite and len(targets) > 1 and path.exists():
-                saved[path] = _temporary_beside(path)
-                path.replace(saved[path] or path)
-            else:
-                saved[path] = None
-            try:
-                _publish(temporary[path], path, overwrite=overwrite)
-            except BaseException:
-                _restore({path: saved.pop(path)}, published=False)
-                raise
-        for folder in {path.parent for path in targets}:
+    with contextlib.ExitStack() as cleanup:
+        complete: dict[Path, Path] = {}
+        for name, data in files.items():
+            with _translated(name, error):
+                path = _check_target(name, overwrite, error)
+                if path in complete:
+                    raise error(f"{name} would be written twice: give every file its own name")
+                complete[path] = cleanup.enter_context(_complete_beside(path, data))
+        with contextlib.ExitStack() as rollback:
+            for path, temporary in complete.items():
+                with _translated(path, error):
+                    if overwrite and path.exists():
+                        backup = _beside(path)
+                        cleanup.callback(_remove, backup)
+                        _duplicate(path, backup)
+                        rollback.callback(backup.replace, path)
+                    else:
+                        rollback.callback(_withdraw, temporary, path)
+                    _publish(temporary, path, overwrite=overwrite)
+            rollback.pop_all()
+        for folder in {path.parent for path in complete}:
             _flush_folder(folder)
-    except BaseException as problem:
-        _restore(saved, published=True)
-        if isinstance(problem, FileExistsError):
-            raise error(f"{path} exists already: choose another name or allow overwriting with -y") from None
-        if isinstance(problem, OSError):
-            raise error(f"cannot write {path} ({problem.strerror or problem}): check the folder and the disk") from None
-        raise
-    else:
-        for old in saved.values():
-            if old is not None:
-                old.unlink(missing_ok=True)
-    finally:
-        for leftover in temporary.values():
-            with contextlib.suppress(OSError):
-                leftover.unlink(missing_ok=True)
 
 
-def _check_target(path: Path, overwrite: bool, error: type[LutkitError]) -> None:
+@contextlib.contextmanager
+def _translated(path: Path | str, error: type[LutkitError]) -> Generator[None]:
+    """Turn what the system refuses into one sentence."""
+    try:
+        yield
+    except FileExistsError:
+        raise error(f"{path} exists already: choose another name or allow overwriting with -y") from None
+    except OSError as problem:
+        raise error(f"cannot write {path} ({problem.strerror or problem}): check the folder and the disk") from None
+    except ValueError:  # a null byte in the name
+        raise error(f"cannot write {str(path)!r}: this is no file name") from None
+
+
+def _check_target(path: Path, overwrite: bool, error: type[LutkitError]) -> Path:
+    """Return the path with links followed, when a file can be made there."""
+    path = Path(os.path.realpath(path))
     if path.is_dir():
         raise error(f"{path} is a folder: name a file in it")
     if not path.parent.is_dir():
-        raise error(f"cannot write {path}: the folder {path.parent} does not exist; create it first")
+        raise error(f"cannot write {path}: there is no folder {path.parent}; create it first")
     if path.exists():
         if not path.is_file():
             raise error(f"{path} is not an ordinary file: choose another name")
         if not overwrite:
             raise FileExistsError
+    return path
 
 
-def _temporary_beside(path: Path) -> Path:
+def _beside(path: Path) -> Path:
     return path.with_name(f".lutkit-{secrets.token_hex(8)}.part")
 
 
-def _write_through(path: Path, data: bytes) -> None:
-    """Create a file, with the permissions that the umask leaves, and wait until the disk has it."""
-    with path.open("xb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+@contextlib.contextmanager
+def _complete_beside(path: Path, data: bytes) -> Generator[Path]:
+    """Yield a temporary file beside `path` that holds the data on the disk; remove it where it has not been renamed."""
+    temporary = _beside(path)
+    try:
+        with temporary.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        if path.exists():
+            shutil.copymode(path, temporary)
+        yield temporary
+    finally:
+        _remove(temporary)
 
 
 def _publish(temporary: Path, path: Path, *, overwrite: bool) -> None:
@@ -114,7 +123,7 @@ def _publish(temporary: Path, path: Path, *, overwrite: bool) -> None:
         temporary.replace(path)
         return
     try:
-        os.link(temporary, path)  # the one call that refuses an existing name on every POSIX system
+        os.link(temporary, path)  # the one call that refuses an existing name
     except FileExistsError:
         raise
     except OSError:
@@ -123,22 +132,32 @@ def _publish(temporary: Path, path: Path, *, overwrite: bool) -> None:
         try:
             temporary.replace(path)
         except BaseException:
-            path.unlink(missing_ok=True)
+            _remove(path)
             raise
 
 
-def _restore(saved: Mapping[Path, Path | None], *, published: bool) -> None:
-    """Put files back as they were: `saved` maps each to its old content, or None where there was no file."""
-    for path, old in saved.items():
-        with contextlib.suppress(OSError):
-            if old is not None:
-                old.replace(path)
-            elif published:
-                path.unlink(missing_ok=True)
+def _duplicate(path: Path, backup: Path) -> None:
+    """Keep what a file holds under a second name, so that the first never vanishes."""
+    try:
+        os.link(path, backup)
+    except OSError:
+        shutil.copy2(path, backup)
+
+
+def _withdraw(temporary: Path, path: Path) -> None:
+    """Remove `path` where it is what `temporary` became."""
+    with contextlib.suppress(OSError):
+        if not temporary.exists() or temporary.samefile(path):
+            path.unlink()
+
+
+def _remove(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        path.unlink()
 
 
 def _flush_folder(folder: Path) -> None:
-    """Make the new names durable where the system can (not on Windows)."""
+    """Make new names durable where the system can."""
     with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:
