@@ -191,7 +191,7 @@ class TestSample:
             source.validate_crop(0)
 
     def test_names_the_photo_that_is_smaller_than_the_scale(self):
-        with pytest.raises(DataError, match=r"tiny\.png is 9x2 pixels, below the scale of 3"):
+        with pytest.raises(DataError, match=r"tiny\.png is 9x2 pixels, smaller than the scale of 3"):
             PatchSource([make_photo(5, 5), make_photo(2, 9)], Downscale(3), names=["one.png", "tiny.png"])
         with pytest.raises(DataError, match="validation photo 0 is 2x9 pixels"):
             validation_pairs([make_photo(9, 2)], Downscale(4), 0)
