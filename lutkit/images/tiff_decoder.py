@@ -26,9 +26,11 @@ _ORIENTATION, _ICC, _DNG_VERSION, _SUBFILE = 274, 34675, 50706, 254
 _UNSIGNED, _FLOAT = 1, 3
 _STORED_APART = 2
 _ASSOCIATED, _UNSPECIFIED = 1, 0
-_EXIF_IFD, _GPS_IFD = 0x8769, 0x8825
+_INTEROPERABILITY = 40965
 # Description, make, model, software, date, artist, copyright: what of a TIFF directory is worth calling EXIF.
 DESCRIPTIVE_TAGS = (270, 271, 272, 305, 306, 315, 33432)
+# Pointers to the inner directories of EXIF: camera settings, position.
+EXIF_POINTERS = (0x8769, 0x8825)
 
 
 @dataclass(frozen=True)
@@ -253,18 +255,16 @@ def _collect_exif(stream: BinaryIO) -> bytes | None:
     from PIL import Image
 
     stream.seek(0)
-    found = Image.Exif()
+    found, kept = Image.Exif(), Image.Exif()
     try:
         found.load_from_fp(stream)
-        kept = Image.Exif()
         for tag in DESCRIPTIVE_TAGS:
             if tag in found:
                 kept[tag] = found[tag]
-        for tag in (_EXIF_IFD, _GPS_IFD):
-            inner = found.get_ifd(tag)
+        for pointer in EXIF_POINTERS:
+            inner = {tag: value for tag, value in found.get_ifd(pointer).items() if tag != _INTEROPERABILITY}
             if inner:
-                kept.get_ifd(tag).update(inner)
-                kept[tag] = dict(inner)
+                kept[pointer] = inner
         return kept.tobytes() if len(kept) else None
     except Exception:  # whatever damaged tags make Pillow raise: the pixels may be fine all the same
         return None
