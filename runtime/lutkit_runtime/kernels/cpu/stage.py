@@ -1,6 +1,7 @@
 """A fused stage: parallel lookups under the rotation ensemble, summed and requantised.
 
-Floor 4: imports the ops, the primitives and Numba. The reference is `Ensemble.reference` followed by `Requantise.reference`.
+Floor 4: imports the ops, the primitives and its kernel. The reference is `Ensemble.reference` followed by
+`Requantise.reference`.
 """
 
 from __future__ import annotations
@@ -9,12 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numba
 import numpy as np
-from numba import njit, prange  # pyright: ignore[reportUnknownVariableType]
 from numpy.typing import NDArray
 
 from lutkit_runtime.interpolation import Interpolation
+from lutkit_runtime.kernels.cpu.compiling import limit_threads
+from lutkit_runtime.kernels.cpu.stage_lines import CHUNK, VERTICES, run_lines
 from lutkit_runtime.ops import Add, Ensemble, Lookup, Requantise
 from lutkit_runtime.ops.ensemble import TURNS
 from lutkit_runtime.padding import Padding
@@ -22,8 +23,13 @@ from lutkit_runtime.pattern import MAX_SAMPLES
 
 MAX_LOOKUPS = 16
 
-STRIDE_BITS = 22
-"""A sort key is fraction << 22 | stride: both fit 31 bits on every lattice that `Lattice.validate` accepts."""
+ENTRY_BOUND = 128
+"""Largest magnitude of a table entry."""
+
+EXACT_SUM = 1 << 24
+EXACT_DIVISOR = 1 << 15
+"""The kernel divides in float32 and rounds half to even. That is exact while sum and bias are float32 integers and no
+quotient below 256 can fall onto a tie: it lies at least 1 / (2 divisor) from the next tie, and float32 errs by 2**-17."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +71,13 @@ class Stage:
         return self.lookups[0].interpolation
 
     @property
+    def largest_sum(self) -> int:
+        """Bound of the magnitude of the sum over lookups and turns."""
+        # the weights of one lookup sum to the step; SR-LUT's branch can make one of them negative, down to -step
+        weight = self.lookups[0].lattice.step * (3 if self.interpolation is Interpolation.SRLUT else 1)
+        return len(self.lookups) * TURNS * weight * ENTRY_BOUND
+
+    @property
     def reach(self) -> int:
         """Largest distance of any sample from its pixel under any rotation."""
         return max(lookup.pattern.reach for lookup in self.lookups)
@@ -88,7 +101,19 @@ def claim_stage(ensemble: Ensemble, requantise: Requantise) -> Stage | None:
     kinds = {(op.block, op.lattice.interval, op.padding, op.interpolation) for op in lookups}
     if not summed or len(kinds) != 1:
         return None
-    return Stage(ensemble.input, requantise.output, lookups, requantise)
+    stage = Stage(ensemble.input, requantise.output, lookups, requantise)
+    fits = (
+        stage.largest_sum + abs(requantise.bias) <= EXACT_SUM
+        and requantise.divisor <= EXACT_DIVISOR
+        and all(op.lattice.entries * op.block**2 < 2**31 for op in lookups)
+    )
+    return stage if fits else None
+
+
+def join_tables(stage: Stage, tables: Mapping[str, NDArray[np.int8]]) -> NDArray[np.int8]:
+    """Return the tables of a stage one after the other, as `run_joined` wants them; int8, one-dimensional."""
+    flat = [np.ascontiguousarray(tables[lookup.slot]).reshape(-1) for lookup in stage.lookups]
+    return flat[0] if len(flat) == 1 else np.concatenate(flat)
 
 
 def run_stage(
@@ -116,37 +141,63 @@ def run_stage(
     uint8, (N, H * block, W * block)
         `out`, or a new array.
     """
+    return run_joined(stage, join_tables(stage, tables), planes, threads, out)
+
+
+def run_joined(
+    stage: Stage,
+    joined: NDArray[np.int8],
+    planes: NDArray[np.uint8],
+    threads: int | None = None,
+    out: NDArray[np.uint8] | None = None,
+) -> NDArray[np.uint8]:
+    """Run a stage whose tables `join_tables` has joined; otherwise as `run_stage`."""
     count, height, width = planes.shape
+    outputs = stage.block**2
     if out is None:
         out = np.empty((count, height * stage.block, width * stage.block), np.uint8)
+    elif np.shares_memory(planes, out):
+        raise ValueError("out overlaps planes; give an array of its own")
     reach = stage.reach
-    rows = stage.padding.index(height, reach, reach)
-    columns = stage.padding.index(width, reach, reach)
-    padded = planes[:, rows[:, None], columns[None, :]]
-    table = np.concatenate([np.ascontiguousarray(tables[lookup.slot]).reshape(-1) for lookup in stage.lookups])
-    bases, strides, masks, offsets = _describe(stage, width + 2 * reach)
-    before = numba.get_num_threads()
-    numba.set_num_threads(before if threads is None else max(1, min(threads, numba.config.NUMBA_NUM_THREADS)))
-    try:
-        _run_rows(
-            padded.reshape(-1),
+    sums_type = np.int16 if stage.largest_sum < 2**15 else np.int32
+    with limit_threads(threads) as workers:
+        run_lines(
+            _pad(planes, reach, stage.padding).reshape(-1),
             (count, height, width, reach),
-            table,
-            bases,
-            strides,
-            masks,
-            offsets,
-            _turned_positions(stage.block),
-            (stage.block, stage.interval, stage.interpolation is Interpolation.SRLUT),
-            (stage.requantise.bias, stage.requantise.divisor),
+            joined,
+            *_describe(stage, width + 2 * reach),
+            (stage.interval, int(stage.interpolation is Interpolation.SRLUT)),
+            (np.float32(stage.requantise.bias), np.float32(stage.requantise.divisor)),
+            (0,) * stage.block,
+            np.empty(workers * CHUNK * VERTICES, np.int32),
+            np.empty(workers * CHUNK * VERTICES, np.int32),
+            np.empty(workers * CHUNK * TURNS * outputs, sums_type),
+            np.empty(workers * CHUNK * outputs, np.uint8),
+            workers,
             out.reshape(-1),
         )
-    finally:
-        numba.set_num_threads(before)
     return out
 
 
-def _describe(stage: Stage, row_stride: int) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]:
+def _pad(planes: NDArray[np.uint8], reach: int, padding: Padding) -> NDArray[np.uint8]:
+    """Return planes (N, H, W) with `reach` more pixels on every side; C-contiguous."""
+    count, height, width = planes.shape
+    padded = np.empty((count, height + 2 * reach, width + 2 * reach), np.uint8)
+    inside = slice(reach, reach + height)
+    padded[:, inside, reach : reach + width] = planes
+    columns = padding.index(width, reach, reach) + reach
+    rows = padding.index(height, reach, reach) + reach
+    # columns first, within the rows that hold pixels; then whole rows, corners included
+    padded[:, inside, :reach] = padded[:, inside, columns[:reach]]
+    padded[:, inside, reach + width :] = padded[:, inside, columns[reach + width :]]
+    padded[:, :reach] = padded[:, rows[:reach]]
+    padded[:, reach + height :] = padded[:, rows[reach + height :]]
+    return padded
+
+
+def _describe(
+    stage: Stage, row_stride: int
+) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int32], NDArray[np.int64]]:
     """Return first entry, strides, masks (0 for axes that do not exist) and flat offsets of every lookup and turn."""
     count = len(stage.lookups)
     bases = np.zeros(count, np.int64)
@@ -163,91 +214,3 @@ def _describe(stage: Stage, row_stride: int) -> tuple[NDArray[Any], NDArray[Any]
             turned = lookup.pattern.rotated(turns).offsets
             offsets[place, turns, :axes] = [row * row_stride + column for row, column in turned]
     return bases, strides, masks, offsets
-
-
-def _turned_positions(block: int) -> NDArray[np.int64]:
-    """Return, for every turn and output position, the position inside the unturned block; (4, block**2)."""
-    square = np.arange(block * block).reshape(block, block)
-    return np.stack([np.rot90(square, -turns).reshape(-1) for turns in range(TURNS)])
-
-
-@njit(cache=True, parallel=True, boundscheck=False, error_model="numpy")
-def _run_rows(  # pyright: ignore
-    padded, extent, table, bases, strides, masks, offsets, turned, arithmetic, rounding, out
-):
-    """Twin of `Ensemble.reference` and `Requantise.reference` for padded planes."""
-    count, height, width, reach = extent
-    block, interval, confuse = arithmetic
-    bias, divisor = rounding
-    outputs = block * block
-    row_stride = width + 2 * reach
-    step = np.int32(1 << interval)
-    for line in prange(count * height):
-        plane = line // height
-        row = line - plane * height
-        anchor = (plane * (height + 2 * reach) + row + reach) * row_stride + reach
-        total = np.zeros(outputs, np.int32)
-        for x in range(width):
-            total[:] = 0
-            here = anchor + x
-            for m in range(len(bases)):
-                for r in range(4):
-                    a = np.int32(padded[here + offsets[m, r, 0]])
-                    b = np.int32(padded[here + offsets[m, r, 1]])
-                    c = np.int32(padded[here + offsets[m, r, 2]])
-                    d = np.int32(padded[here + offsets[m, r, 3]])
-                    ka = ((a & masks[m, 0]) << 22) | strides[m, 0]
-                    kb = ((b & masks[m, 1]) << 22) | strides[m, 1]
-                    kc = ((c & masks[m, 2]) << 22) | strides[m, 2]
-                    kd = ((d & masks[m, 3]) << 22) | strides[m, 3]
-                    first = (
-                        (a >> interval) * strides[m, 0]
-                        + (b >> interval) * strides[m, 1]
-                        + (c >> interval) * strides[m, 2]
-                        + (d >> interval) * strides[m, 3]
-                    )
-                    fa, fb, fc, fd = ka >> 22, kb >> 22, kc >> 22, kd >> 22
-                    if confuse and fc > fd and fd >= fa and fa > fb:
-                        ka, kb, kc, kd = kc, ka, kd, kb
-                    else:
-                        if ka < kb:
-                            ka, kb = kb, ka
-                        if kc < kd:
-                            kc, kd = kd, kc
-                        if ka < kc:
-                            ka, kc = kc, ka
-                        if kb < kd:
-                            kb, kd = kd, kb
-                        if kb < kc:
-                            kb, kc = kc, kb
-                    i1 = first + (ka & 0x3FFFFF)
-                    i2 = i1 + (kb & 0x3FFFFF)
-                    i3 = i2 + (kc & 0x3FFFFF)
-                    i4 = i3 + (kd & 0x3FFFFF)
-                    w0 = step - (ka >> 22)
-                    w1 = (ka >> 22) - (kb >> 22)
-                    w2 = (kb >> 22) - (kc >> 22)
-                    w3 = (kc >> 22) - (kd >> 22)
-                    w4 = kd >> 22
-                    t0 = bases[m] + first * outputs
-                    t1 = bases[m] + i1 * outputs
-                    t2 = bases[m] + i2 * outputs
-                    t3 = bases[m] + i3 * outputs
-                    t4 = bases[m] + i4 * outputs
-                    for k in range(outputs):
-                        at = turned[r, k]
-                        total[k] += np.int32(
-                            w0 * table[t0 + at]
-                            + w1 * table[t1 + at]
-                            + w2 * table[t2 + at]
-                            + w3 * table[t3 + at]
-                            + w4 * table[t4 + at]
-                        )
-            for k in range(outputs):
-                value = np.int64(total[k]) + bias
-                quotient = value // divisor
-                twice = 2 * (value - quotient * divisor)
-                if twice > divisor or (twice == divisor and (quotient & 1) == 1):
-                    quotient += 1
-                dy = k // block
-                out[(line * block + dy) * width * block + x * block + k - dy * block] = min(max(quotient, 0), 255)

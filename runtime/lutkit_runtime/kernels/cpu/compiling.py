@@ -1,0 +1,111 @@
+# pyright: basic, reportPrivateImportUsage=false
+"""How kernels are compiled, cached and run: the one place that touches Numba's settings. Imports Numba and nothing here."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numba
+import platformdirs
+from numba.core import config, event
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+_RUNNING = threading.RLock()
+
+
+def find_cache_folder() -> Path | None:
+    """Return the folder of compiled kernels, made if need be, or None where none can be trusted.
+
+    Numba's cache files are pickles: whoever can write them can run code as the user. So the folder must belong to the
+    user and be closed to everybody else.
+    """
+    folder = Path(platformdirs.user_cache_dir("lutkit", appauthor=False)) / "numba"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if os.name == "posix":
+            if folder.stat().st_uid != os.getuid():
+                return None
+            folder.chmod(0o700)
+        return folder if os.access(folder, os.W_OK | os.X_OK) else None
+    except OSError:
+        return None
+
+
+def compile_kernel(**options: Any) -> Callable[[Function], Function]:
+    """Decorate a kernel: ``numba.njit`` with the project's options, cached in the user's own folder.
+
+    The folder is set only while the decorator runs, because Numba's setting also decides where other packages'
+    functions are cached. NUMBA_CACHE_DIR, where the user has set it, wins.
+
+    Parameters
+    ----------
+    **options
+        Further options of ``numba.njit``, such as ``parallel``.
+    """
+
+    def decorate(function: Function) -> Function:
+        chosen: str = config.CACHE_DIR
+        folder = chosen or find_cache_folder()
+        try:
+            config.CACHE_DIR = str(folder or "")
+            return numba.njit(
+                function, cache=folder is not None, nogil=True, boundscheck=False, error_model="numpy", **options
+            )
+        finally:
+            config.CACHE_DIR = chosen
+
+    return decorate
+
+
+def count_threads(threads: int | None) -> int:
+    """Return how many threads a kernel may use: `threads`, or all, within 1 and what Numba was started with."""
+    most: int = config.NUMBA_NUM_THREADS
+    return max(1, min(most if threads is None else threads, most))
+
+
+@contextmanager
+def limit_threads(threads: int | None) -> Iterator[int]:
+    """Let kernels inside the block use at most `threads` threads; yields the number.
+
+    Only one such block runs at a time in a process: some of Numba's threading layers end the process when two Python
+    threads start parallel kernels at once.
+    """
+    with _RUNNING:
+        before: int = numba.get_num_threads()
+        wanted = before if threads is None else count_threads(threads)
+        numba.set_num_threads(wanted)
+        try:
+            yield wanted
+        finally:
+            numba.set_num_threads(before)
+
+
+class _FirstCompilation(event.Listener):
+    """Calls back once, at the first kernel that is compiled rather than loaded."""
+
+    def __init__(self, callback: Callable[[], None]) -> None:
+        self._callback: Callable[[], None] | None = callback
+
+    def on_start(self, event: Any) -> None:
+        callback, self._callback = self._callback, None
+        if callback is not None:
+            callback()
+
+    def on_end(self, event: Any) -> None:
+        pass
+
+
+@contextmanager
+def announce_compilation(callback: Callable[[], None] | None) -> Iterator[None]:
+    """Call `callback` once, before the first kernel inside the block that has to be compiled (seconds); None: never."""
+    if callback is None:
+        yield
+        return
+    with event.install_listener("numba:compile", _FirstCompilation(callback)):
+        yield

@@ -1,0 +1,234 @@
+# pyright: basic
+"""The kernel of a fused stage. Imports Numba only; `stage` prepares its arguments.
+
+What makes it fast, each measured:
+
+- Addresses and weights of a lookup are computed for a chunk of pixels at a time, apart from the table reads: that loop
+  vectorises, sorting included (minima and maxima of keys).
+- Indices are unsigned 64-bit: with a signed index Numba tests for Python's negative indices, which ends vectorisation.
+- Every array is an argument of the parallel kernel, whole and flat: so LLVM is told that none overlaps another.
+- The length of the tuple `side` is the block size. A tuple's length is part of its type, so every block size has a
+  kernel of its own (and its own place in the cache) in which the loops over a block are unrolled and vectorised.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit, prange
+
+from lutkit_runtime.kernels.cpu.compiling import compile_kernel
+
+CHUNK = 128
+"""Pixels that are addressed at once: the scratch of a chunk stays in the first-level cache."""
+
+VERTICES = 5
+"""Vertices of the simplex of four axes; a lattice of fewer axes gives the surplus ones weight 0."""
+
+STRIDE_BITS = 22
+"""A sort key is fraction << 22 | stride; both fit 31 bits on every lattice that `Lattice.validate` accepts."""
+
+_I = np.int32
+_U = np.uint64
+_1, _2, _3, _4 = _U(CHUNK), _U(2 * CHUNK), _U(3 * CHUNK), _U(4 * CHUNK)
+
+
+@njit(inline="always")
+def _address(padded, first, strides, masks, interval, confuse, outputs, rows, weights, scratch, count):
+    """Twin of `simplex_terms`: where the vertices of `count` pixels stand in the table, and their weights."""
+    at_a, at_b, at_c, at_d = first
+    stride_a, stride_b, stride_c, stride_d = strides
+    mask_a, mask_b, mask_c, mask_d = masks
+    step = _I(1 << interval)
+    stride_mask = _I((1 << STRIDE_BITS) - 1)
+    for x in range(count):
+        a, b, c, d = _I(padded[at_a + x]), _I(padded[at_b + x]), _I(padded[at_c + x]), _I(padded[at_d + x])
+        row0 = _I(
+            _I(_I((a >> interval) * stride_a) + _I((b >> interval) * stride_b))
+            + _I(_I((c >> interval) * stride_c) + _I((d >> interval) * stride_d))
+        )
+        # axes in descending order of their fraction: five comparisons of keys that carry the stride along
+        key_a = _I(((a & mask_a) << STRIDE_BITS) | stride_a)
+        key_b = _I(((b & mask_b) << STRIDE_BITS) | stride_b)
+        key_c = _I(((c & mask_c) << STRIDE_BITS) | stride_c)
+        key_d = _I(((d & mask_d) << STRIDE_BITS) | stride_d)
+        high_ab, low_ab = max(key_a, key_b), min(key_a, key_b)
+        high_cd, low_cd = max(key_c, key_d), min(key_c, key_d)
+        one, four = max(high_ab, high_cd), min(low_ab, low_cd)
+        low_high, high_low = min(high_ab, high_cd), max(low_ab, low_cd)
+        two, three = max(low_high, high_low), min(low_high, high_low)
+        # the order that yhjo09/SR-LUT confuses, c > d >= a > b, becomes c a d b: see `order_axes_srlut`
+        odd = confuse & ((c & mask_c) > (d & mask_d)) & ((d & mask_d) >= (a & mask_a)) & ((a & mask_a) > (b & mask_b))
+        two, three = (key_a if odd else two), (key_d if odd else three)
+        row1 = _I(row0 + (one & stride_mask))
+        row2 = _I(row1 + (two & stride_mask))
+        row3 = _I(row2 + (three & stride_mask))
+        row4 = _I(row3 + (four & stride_mask))
+        to = scratch + x
+        rows[to] = row0 * outputs
+        rows[_1 + to] = row1 * outputs
+        rows[_2 + to] = row2 * outputs
+        rows[_3 + to] = row3 * outputs
+        rows[_4 + to] = row4 * outputs
+        one, two, three, four = one >> STRIDE_BITS, two >> STRIDE_BITS, three >> STRIDE_BITS, four >> STRIDE_BITS
+        weights[to] = step - one
+        weights[_1 + to] = one - two
+        weights[_2 + to] = two - three
+        weights[_3 + to] = three - four
+        weights[_4 + to] = four
+
+
+@njit(inline="always")
+def _accumulate(table, base, rows, weights, scratch, sums, first_sum, outputs, count):
+    """Twin of `Lookup.interpolate`: add the weighted table entries of `count` pixels to their sums."""
+    for x in range(count):
+        at = scratch + x
+        row0, row1, row2 = base + _U(rows[at]), base + _U(rows[_1 + at]), base + _U(rows[_2 + at])
+        row3, row4 = base + _U(rows[_3 + at]), base + _U(rows[_4 + at])
+        weight0, weight1, weight2 = weights[at], weights[_1 + at], weights[_2 + at]
+        weight3, weight4 = weights[_3 + at], weights[_4 + at]
+        to = first_sum + x * outputs
+        for k in range(outputs):
+            # written as one wide expression on purpose: LLVM narrows it to the type of the sums
+            sums[to + k] += (
+                weight0 * table[row0 + k]
+                + weight1 * table[row1 + k]
+                + weight2 * table[row2 + k]
+                + weight3 * table[row3 + k]
+                + weight4 * table[row4 + k]
+            )
+
+
+@njit(inline="always")
+def _join_turns(sums, first_sum, per_turn, side, outputs, count):
+    """Add the sums of the four turns into those of turn 0, each block turned back.
+
+    Half a turn reverses a block, so turn 2 joins turn 0 and turn 3 joins turn 1 by reversed reads, which vectorise;
+    only one quarter turn is left to undo.
+    """
+    last = outputs - _U(1)
+    end = side - _U(1)
+    for x in range(count):
+        zero = first_sum + x * outputs
+        one = zero + per_turn
+        two = one + per_turn
+        three = two + per_turn
+        for k in range(outputs):
+            sums[zero + k] += sums[two + last - k]
+        for k in range(outputs):
+            sums[one + k] += sums[three + last - k]
+        for row in range(side):
+            for column in range(side):
+                sums[zero + row * side + column] += sums[one + (end - column) * side + row]
+
+
+@njit(inline="always")
+def _round(sums, first_sum, codes, first_code, bias, divisor, count):
+    """Twin of `Requantise.codes` in float32, exact under the conditions of `claim_stage`."""
+    for i in range(count):
+        code = np.rint((np.float32(_I(sums[first_sum + i])) + bias) / divisor)
+        codes[first_code + i] = np.uint8(_I(min(max(code, np.float32(0)), np.float32(255))))
+
+
+@compile_kernel(parallel=True)
+def run_lines(
+    padded,
+    extent,
+    table,
+    bases,
+    strides,
+    masks,
+    offsets,
+    arithmetic,
+    rounding,
+    side,
+    rows,
+    weights,
+    sums,
+    codes,
+    workers,
+    out,
+):
+    """Twin of `Ensemble.reference` and `Requantise.reference`, for planes padded by `reach` on every side.
+
+    Parameters
+    ----------
+    padded : uint8, (N * (H + 2 reach) * (W + 2 reach),)
+    extent : (N, H, W, reach)
+    table : int8
+        All tables, one after the other.
+    bases : int64, (lookups,)
+        First entry of each lookup's table.
+    strides, masks : int32, (lookups, 4)
+        Of the axes; 0 for an axis that does not exist.
+    offsets : int64, (lookups, 4 turns, 4)
+        Of the samples in a padded plane.
+    arithmetic : (interval, 1 for SR-LUT's branch or 0)
+    rounding : (bias, divisor), float32
+    side : tuple as long as the block size
+    rows, weights : int32, (workers * CHUNK * 5,)
+    sums : int16 or int32, (workers * CHUNK * 4 * block**2,)
+    codes : uint8, (workers * CHUNK * block**2,)
+        Scratch.
+    workers : int
+        Parts that the lines are divided into.
+    out : uint8, (N * H * block * W * block,)
+    """
+    planes, height, width, reach = extent
+    interval, confuse = arithmetic
+    bias, divisor = rounding
+    lines = planes * height
+    row_stride = width + 2 * reach
+    for worker in prange(workers):
+        # inside the parallel loop the length is a constant; computed outside it would arrive as a variable
+        block = _U(len(side))
+        outputs = block * block
+        per_turn = _U(CHUNK) * outputs
+        scratch = _U(worker) * _U(CHUNK * VERTICES)
+        first_sum = _U(worker) * _U(4) * per_turn
+        first_code = _U(worker) * per_turn
+        for line in range(worker * lines // workers, (worker + 1) * lines // workers):
+            plane = line // height
+            anchor = (plane * (height + 2 * reach) + line - plane * height + reach) * row_stride + reach
+            for start in range(0, width, CHUNK):
+                count = _U(min(CHUNK, width - start))
+                for i in range(_U(4) * per_turn):
+                    sums[first_sum + i] = 0
+                here = anchor + start
+                for lookup in range(len(bases)):
+                    for turn in range(4):
+                        _address(
+                            padded,
+                            (
+                                _U(here + offsets[lookup, turn, 0]),
+                                _U(here + offsets[lookup, turn, 1]),
+                                _U(here + offsets[lookup, turn, 2]),
+                                _U(here + offsets[lookup, turn, 3]),
+                            ),
+                            (strides[lookup, 0], strides[lookup, 1], strides[lookup, 2], strides[lookup, 3]),
+                            (masks[lookup, 0], masks[lookup, 1], masks[lookup, 2], masks[lookup, 3]),
+                            _I(interval),
+                            _I(confuse),
+                            _I(outputs),
+                            rows,
+                            weights,
+                            scratch,
+                            count,
+                        )
+                        _accumulate(
+                            table,
+                            _U(bases[lookup]),
+                            rows,
+                            weights,
+                            scratch,
+                            sums,
+                            first_sum + _U(turn) * per_turn,
+                            outputs,
+                            count,
+                        )
+                _join_turns(sums, first_sum, per_turn, block, outputs, count)
+                _round(sums, first_sum, codes, first_code, bias, divisor, count * outputs)
+                for row in range(block):
+                    to = ((_U(line) * block + row) * _U(width) + _U(start)) * block
+                    for x in range(count):
+                        for column in range(block):
+                            out[to + x * block + column] = codes[first_code + x * outputs + row * block + column]
