@@ -1,5 +1,5 @@
 # pyright: basic, reportPrivateImportUsage=false
-"""How kernels are compiled, cached and run: the one place that touches Numba's settings. Imports Numba and nothing here."""
+"""How kernels are compiled, cached and run: the one place that touches Numba's settings. Imports nothing of ours."""
 
 from __future__ import annotations
 

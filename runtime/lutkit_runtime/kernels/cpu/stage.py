@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +28,8 @@ ENTRY_BOUND = 128
 EXACT_SUM = 1 << 24
 EXACT_DIVISOR = 1 << 15
 """The kernel divides in float32 and rounds half to even. That is exact while sum and bias are float32 integers and no
-quotient below 256 can fall onto a tie: it lies at least 1 / (2 divisor) from the next tie, and float32 errs by 2**-17."""
+quotient below 256 can fall onto a tie: it lies 1 / (2 divisor) or more from the next one, and float32 errs by 2**-17.
+"""
 
 
 @dataclass(frozen=True)

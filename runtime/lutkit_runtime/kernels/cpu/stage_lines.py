@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import numpy as np
 from numba import njit, prange
+from numpy.typing import NDArray
 
 from lutkit_runtime.kernels.cpu.compiling import compile_kernel
 
@@ -131,47 +132,48 @@ def _round(sums, first_sum, codes, first_code, bias, divisor, count):
 
 @compile_kernel(parallel=True)
 def run_lines(
-    padded,
-    extent,
-    table,
-    bases,
-    strides,
-    masks,
-    offsets,
-    arithmetic,
-    rounding,
-    side,
-    rows,
-    weights,
-    sums,
-    codes,
-    workers,
-    out,
-):
+    padded: NDArray[np.uint8],
+    extent: tuple[int, int, int, int],
+    table: NDArray[np.int8],
+    bases: NDArray[np.int64],
+    strides: NDArray[np.int32],
+    masks: NDArray[np.int32],
+    offsets: NDArray[np.int64],
+    arithmetic: tuple[int, int],
+    rounding: tuple[np.float32, np.float32],
+    side: tuple[int, ...],
+    rows: NDArray[np.int32],
+    weights: NDArray[np.int32],
+    sums: NDArray[np.int16] | NDArray[np.int32],
+    codes: NDArray[np.uint8],
+    workers: int,
+    out: NDArray[np.uint8],
+) -> None:
     """Twin of `Ensemble.reference` and `Requantise.reference`, for planes padded by `reach` on every side.
 
     Parameters
     ----------
-    padded : uint8, (N * (H + 2 reach) * (W + 2 reach),)
+    padded : (N * (H + 2 reach) * (W + 2 reach),)
     extent : (N, H, W, reach)
-    table : int8
+    table
         All tables, one after the other.
-    bases : int64, (lookups,)
+    bases : (lookups,)
         First entry of each lookup's table.
-    strides, masks : int32, (lookups, 4)
+    strides, masks : (lookups, 4)
         Of the axes; 0 for an axis that does not exist.
-    offsets : int64, (lookups, 4 turns, 4)
-        Of the samples in a padded plane.
+    offsets : (lookups, 4 turns, 4)
+        Of the samples, in a flat padded plane.
     arithmetic : (interval, 1 for SR-LUT's branch or 0)
-    rounding : (bias, divisor), float32
-    side : tuple as long as the block size
-    rows, weights : int32, (workers * CHUNK * 5,)
-    sums : int16 or int32, (workers * CHUNK * 4 * block**2,)
-    codes : uint8, (workers * CHUNK * block**2,)
+    rounding : (bias, divisor)
+    side
+        As long as the block size; the values do not matter.
+    rows, weights : (workers * CHUNK * 5,)
+    sums : (workers * CHUNK * 4 * block**2,)
+    codes : (workers * CHUNK * block**2,)
         Scratch.
-    workers : int
+    workers
         Parts that the lines are divided into.
-    out : uint8, (N * H * block * W * block,)
+    out : (N * H * block * W * block,)
     """
     planes, height, width, reach = extent
     interval, confuse = arithmetic
