@@ -1,7 +1,7 @@
-"""Read and set the few EXIF fields that must agree with the pixels, and leave every other byte alone. Imports the standard library only.
+"""Read and set the few EXIF fields that must agree with the pixels. Imports the standard library only.
 
-Re-serialising EXIF through a library moves maker notes, whose inner offsets then point nowhere; so fields are changed where they
-stand. Layout: TIFF 6.0, section 2; tags: Exif 2.32, section 4.6.
+Every other byte stays: re-serialising EXIF through a library moves maker notes, whose inner offsets then point nowhere.
+So fields are changed where they stand. Layout: TIFF 6.0, section 2; tags: Exif 2.32, section 4.6.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _INTEGERS = {1: "B", 3: "H", 4: "I"}
 def tidy_exif(raw: bytes) -> tuple[bytes | None, int]:
     """Return the EXIF block with orientation 1 and without thumbnail, and the orientation it had.
 
-    The thumbnail goes (its directory is unlinked) because it shows the picture before any processing, in its old orientation.
+    The thumbnail goes (its directory is unlinked): it shows the picture before processing, in its old orientation.
 
     Parameters
     ----------
@@ -41,15 +41,15 @@ def tidy_exif(raw: bytes) -> tuple[bytes | None, int]:
         return None, 1
     orientation = 1
     if _ORIENTATION in entries:
-        found = block.integer(entries[_ORIENTATION])
-        orientation = found if found in range(1, 9) else 1
+        found = block.integer(entries[_ORIENTATION]) or 1
+        orientation = found if found <= 8 else 1
         block.set_integer(entries[_ORIENTATION], 1)
     block.put(link, "I", 0)
     return bytes(block.data), orientation
 
 
 def resize_exif(raw: bytes, width: int, height: int) -> bytes | None:
-    """Return the EXIF block tidied and, where it states the picture's size, with this size in pixels; None where it is damaged."""
+    """Return the EXIF block tidied and, where it states the picture's size, with this one; None where it is damaged."""
     tidied, _ = tidy_exif(raw)
     if tidied is None:
         return None

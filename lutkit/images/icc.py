@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-# Channels of a picture without its alpha to the colour space signature in a profile's header (ICC.1:2022, section 7.2.6).
+# Channels of a picture without its alpha to the colour space in a profile's header (ICC.1:2022, section 7.2.6).
 _SPACES = {1: b"GRAY", 3: b"RGB "}
 _HEADER = 128
 
 
 def matching_profile(icc: bytes | None, channels: int) -> tuple[bytes | None, tuple[str, ...]]:
-    """Return the profile if it is one for pixels of this many channels (alpha counted), else None and a note that says why."""
+    """Return the profile if it is one for pixels of this many channels (alpha counted), else None and a note on why."""
     if not icc:
         return None, ()
     if not is_profile(icc):

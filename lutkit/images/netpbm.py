@@ -1,7 +1,7 @@
 """Read and write PBM, PGM, PPM and PFM. Imports numpy only.
 
-Own code because Pillow reduces 16-bit PPM to 8 bits and reads no colour PFM. Formats: netpbm's manual pages pbm(5), pgm(5),
-ppm(5) and pfm(5).
+Own code because Pillow reduces 16-bit PPM to 8 bits and reads no colour PFM. Formats: netpbm's manual pages pbm(5),
+pgm(5), ppm(5) and pfm(5).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _ROWS = 256
 
 
 def decode_netpbm(stream: BinaryIO, max_pixels: int) -> Decoded:
-    """Decode PBM, PGM or PPM, plain or raw; samples are scaled to the whole range of 8 or 16 bits. Raises RefusalError."""
+    """Decode PBM, PGM or PPM, plain or raw; samples are scaled to all of 8 or 16 bits. Raises RefusalError."""
     magic = stream.read(2)
     fields = 2 if magic in (b"P1", b"P4") else 3
     width, height, *rest = (_parse_count(text) for text in _read_fields(stream, fields))
@@ -35,12 +35,14 @@ def decode_netpbm(stream: BinaryIO, max_pixels: int) -> Decoded:
         raise RefusalError(f"the header gives {largest} as the largest sample; 1 to 65535 are possible", _DAMAGED)
     shape = (height, width, 3) if magic in (b"P3", b"P6") else (height, width)
     if magic == b"P4":
-        packed = _read_samples(stream, (height, (width + 7) // 8), "u1")
+        packed = np.empty((height, (width + 7) // 8), np.uint8)
+        _read_samples(stream, packed, "u1")
         samples = 1 - np.unpackbits(packed, axis=1)[:, :width]
     elif magic in (b"P1", b"P2", b"P3"):
         samples = _read_plain(stream, shape, bits=magic == b"P1")
     else:
-        samples = _read_samples(stream, shape, "u1" if largest < 256 else ">u2")
+        samples = np.empty(shape, np.uint8 if largest < 256 else np.uint16)
+        _read_samples(stream, samples, "u1" if largest < 256 else ">u2")
     return Decoded(_scale_samples(samples, largest))
 
 
@@ -56,8 +58,8 @@ def decode_pfm(stream: BinaryIO, max_pixels: int) -> Decoded:
         scale = 0.0
     if scale == 0 or not math.isfinite(scale):
         raise RefusalError("the PFM header has no usable scale", _DAMAGED)
-    samples = _read_samples(stream, (height, width, channels), "<f4" if scale < 0 else ">f4")
-    pixels = np.ascontiguousarray(samples[::-1], np.float32)  # rows are stored from the bottom up
+    pixels = np.empty((height, width, channels), np.float32)
+    _read_samples(stream, pixels[::-1], "<f4" if scale < 0 else ">f4")  # rows are stored from the bottom up
     return Decoded(pixels if channels == 3 else pixels[..., 0])
 
 
@@ -103,16 +105,14 @@ def _parse_count(text: bytes) -> int:
     return int(text)
 
 
-def _read_samples(stream: BinaryIO, shape: tuple[int, ...], kind: str) -> NDArray[Any]:
-    # Rows arrive in blocks, so that a short file is noticed before memory for the claimed size is touched.
-    samples = np.empty(shape, kind)
-    for top in range(0, shape[0], _ROWS):
+def _read_samples(stream: BinaryIO, samples: NDArray[Any], kind: str) -> None:
+    """Fill the samples, stored as this kind, in blocks: a short file is noticed before memory for all is touched."""
+    for top in range(0, samples.shape[0], _ROWS):
         block = samples[top : top + _ROWS]
         body = stream.read(block.nbytes)
         if len(body) < block.nbytes:
             raise RefusalError("the file ends before the picture does", _DAMAGED)
         block[...] = np.frombuffer(body, kind).reshape(block.shape)
-    return samples
 
 
 def _read_plain(stream: BinaryIO, shape: tuple[int, ...], bits: bool) -> NDArray[Any]:
@@ -135,6 +135,6 @@ def _scale_samples(samples: NDArray[Any], largest: int) -> NDArray[Any]:
     if samples.max() > largest:
         raise RefusalError(f"a sample is {samples.max()}, above the {largest} that the header allows", _DAMAGED)
     if largest == full:
-        return samples.astype(kind)
+        return samples.astype(kind, copy=False)
     table = (np.arange(largest + 1, dtype=np.uint64) * full + largest // 2) // largest
     return table.astype(kind)[samples]

@@ -17,7 +17,7 @@ PIXEL_TYPES = (np.dtype(np.uint8), np.dtype(np.uint16), np.dtype(np.float32))
 
 
 class RefusalError(Exception):
-    """A decoder or encoder will not go on. Internal: readers and writers turn it into an `ImageError` that names the file."""
+    """A decoder or encoder will not go on. Internal: `ImageError` with the file's name is made of it."""
 
     def __init__(self, what: str, remedy: str) -> None:
         """Say in a few words what is wrong and what the user can do about it."""
@@ -31,8 +31,8 @@ class Picture:
     Attributes
     ----------
     pixels
-        (H, W) gray, (H, W, 2) gray and alpha, (H, W, 3) RGB or (H, W, 4) RGBA; uint8 or uint16 over their whole range, or
-        float32 (nominally 0 to 1, values outside kept). Alpha is straight: colours are not multiplied with it.
+        (H, W) gray, (H, W, 2) gray and alpha, (H, W, 3) RGB or (H, W, 4) RGBA; uint8 or uint16 over their whole range,
+        or float32 (nominally 0 to 1, values outside kept). Alpha is straight: colours are not multiplied with it.
     exif
         EXIF as a TIFF structure (from its `II` or `MM` on, no `Exif` prefix) with orientation 1, or None.
     icc
@@ -90,7 +90,6 @@ def check_size(width: int, height: int, max_pixels: int) -> None:
     if width < 1 or height < 1:
         raise RefusalError(f"the header gives a size of {width}x{height}", "the file is damaged")
     if width * height > max_pixels:
-        raise RefusalError(
-            f"{width}x{height} pixels are {width * height / 1e6:.1f} million, over the limit of {max_pixels / 1e6:.1f} million",
-            f"if you trust the file, give --max-pixels {width * height}",
-        )
+        count, limit = f"{width * height / 1e6:.1f}", f"{max_pixels / 1e6:.1f}"
+        what = f"{width}x{height} pixels are {count} million, over the limit of {limit} million"
+        raise RefusalError(what, f"if you trust the file, give --max-pixels {width * height}")

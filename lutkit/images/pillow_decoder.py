@@ -1,7 +1,7 @@
 """Decode JPEG, WebP, BMP and GIF, and turn any Pillow image of 8 bits into an array. Imports Pillow where it is used.
 
-Pillow decodes whatever has 8 bits because it refuses truncated data. Its format classes are used directly: `Image.open` applies a
-pixel limit that belongs to the process, lutkit's belongs to the call.
+Pillow decodes whatever has 8 bits because it refuses truncated data. Its format classes are used directly: `Image.open`
+applies a pixel limit that belongs to the process, lutkit's belongs to the call.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 # Rows converted at a time: Pillow keeps RGB in 4 bytes, so converting a whole picture would take two more copies of it.
 _STRIP_BYTES = 4 << 20
 
-# Pillow's mode to the mode whose bytes lutkit takes; the second table counts where one colour or index is marked transparent.
+# Pillow's mode to the mode whose bytes lutkit takes; the second table is for pictures with a transparent index.
 _MODES = {
     "1": "L",
     "L": "L",
@@ -132,7 +132,7 @@ def _conversion(image: Image.Image, mode: str) -> Callable[[Image.Image], Image.
 
 
 def _conversion_by_profile(image: Image.Image) -> Callable[[Image.Image], Image.Image]:
-    """Convert to sRGB through the file's own CMYK profile, or from CIELAB; CMYK without a usable profile in the plain way."""
+    """Convert to sRGB from CIELAB, or through the file's own CMYK profile, or from CMYK without one plainly."""
     from io import BytesIO
 
     from PIL import ImageCms
@@ -148,16 +148,11 @@ def _conversion_by_profile(image: Image.Image) -> Callable[[Image.Image], Image.
         if image.mode == "LAB":
             raise
         return lambda strip: strip.convert("RGB")
-    return lambda strip: _apply(transform, strip)
-
-
-def _apply(transform: Any, strip: Image.Image) -> Image.Image:
-    result = transform.apply(strip)
-    return result
+    return transform.apply
 
 
 def _webp_size(head: bytes) -> tuple[int, int]:
-    """Return width and height from the first chunk of a WebP file (WebP container specification; RFC 6386, section 9.1)."""
+    """Return width and height from a WebP file's first chunk (WebP container specification; RFC 6386, section 9.1)."""
     kind = head[12:16]
     try:
         if kind == b"VP8X":

@@ -1,8 +1,8 @@
 """Encode PNG in strips, so that a picture of a gigabyte needs little more than itself. Imports numpy only.
 
-Own code because neither Pillow nor OpenCV encodes from RGB rows where they stand: both copy the whole picture first, and Pillow
-has no 16-bit RGB. Layout: PNG (Third Edition), sections 5, 9 and 11; deflate blocks of several makers in one stream: RFC 1951,
-section 2 and RFC 1950, section 2.2.
+Own code because neither Pillow nor OpenCV encodes from RGB rows where they stand: both copy the whole picture first,
+and Pillow has no 16-bit RGB. Layout: PNG (Third Edition), sections 5, 9 and 11; deflate blocks of several makers in one
+stream: RFC 1951, section 2 and RFC 1950, section 2.2.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _MOST_THREADS = 8
 
 
 def encode_png(stream: BinaryIO, picture: Picture) -> tuple[str, ...]:
-    """Write a PNG of 8 or 16 bits per sample with EXIF and profile. The bytes do not depend on the number of threads."""
+    """Write a PNG of 8 or 16 bits per sample with its metadata. The number of threads does not show in the bytes."""
     height, width = picture.pixels.shape[:2]
     depth = 8 * picture.pixels.itemsize
     header = struct.pack(">IIBBBBB", width, height, depth, _COLOUR_TYPES[picture.channels], 0, 0, 0)
@@ -61,11 +61,11 @@ def _deflate(pixels: NDArray[Any]) -> Iterator[bytes]:
                 waiting.append(pool.submit(_encode_strip, pixels, top, top + rows))
                 if len(waiting) > threads:
                     filtered, body = waiting.popleft().result()
-                    checksum = zlib.adler32(filtered, checksum)
+                    checksum = zlib.adler32(filtered.data, checksum)
                     yield body
             while waiting:
                 filtered, body = waiting.popleft().result()
-                checksum = zlib.adler32(filtered, checksum)
+                checksum = zlib.adler32(filtered.data, checksum)
                 yield body
         finally:  # on an error or interrupt: do not wait for strips that nobody will write
             for future in waiting:
@@ -79,7 +79,7 @@ def _encode_strip(pixels: NDArray[Any], top: int, bottom: int) -> tuple[NDArray[
     # Matching runs only: after filtering, longer matches cost more time than they save bytes on photographs.
     packer = zlib.compressobj(1, zlib.DEFLATED, -15, 9, zlib.Z_RLE)
     last = bottom >= pixels.shape[0]
-    return filtered, packer.compress(filtered) + packer.flush(zlib.Z_FINISH if last else zlib.Z_SYNC_FLUSH)
+    return filtered, packer.compress(filtered.data) + packer.flush(zlib.Z_FINISH if last else zlib.Z_SYNC_FLUSH)
 
 
 def _filter_rows(pixels: NDArray[Any], top: int, bottom: int) -> NDArray[np.uint8]:

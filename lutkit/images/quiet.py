@@ -1,7 +1,7 @@
 """Keep what image libraries print away from the user. Imports the standard library only.
 
-libpng and libtiff, as OpenCV and Pillow carry them, print to file descriptor 2; Pillow warns; tifffile logs. None of it names the
-file or a remedy, so lutkit says in its own words what went wrong.
+libpng and libtiff, as OpenCV and Pillow carry them, print to file descriptor 2; Pillow warns; tifffile logs. None of it
+names the file or a remedy, so lutkit says in its own words what went wrong.
 """
 
 from __future__ import annotations
@@ -14,60 +14,73 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
-_lock = threading.Lock()
-_state: dict[str, ExitStack] = {}
-_users: list[int] = []
+
+class _Shared:
+    """A change to the process that threads share: the first to enter makes it, the last to leave takes it back."""
+
+    def __init__(self, make: Callable[[], AbstractContextManager[None]]) -> None:
+        self._make = make
+        self._lock = threading.Lock()
+        self._users = 0
+        self._undo = ExitStack()
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        with self._lock:
+            if self._users == 0:
+                self._undo.enter_context(self._make())
+            self._users += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._users -= 1
+                if self._users == 0:
+                    self._undo.close()
+
+
+def quiet_messages() -> AbstractContextManager[None]:
+    """Silence Python's warnings and tifffile's log while the body runs; other threads' warnings too."""
+    return _MESSAGES.hold()
+
+
+def quiet_descriptor() -> AbstractContextManager[None]:
+    """Silence file descriptor 2 while the body runs, other threads' output too: keep it around one library call."""
+    return _DESCRIPTOR.hold()
 
 
 @contextmanager
-def quiet_libraries() -> Iterator[None]:
-    """Silence warnings, tifffile's log and file descriptor 2 while the body runs.
-
-    All three belong to the process, so threads share one silence: the first to enter makes it and the last to leave ends it.
-    """
-    with _lock:
-        if not _users:
-            stack = ExitStack()
-            stack.enter_context(warnings.catch_warnings())
-            warnings.simplefilter("ignore")
-            stack.enter_context(_disabled_logger("tifffile"))
-            stack.enter_context(_silenced_descriptor(2))
-            _state["silence"] = stack
-        _users.append(threading.get_ident())
-    try:
-        yield
-    finally:
-        with _lock:
-            _users.pop()
-            if not _users:
-                _state.pop("silence").close()
-
-
-@contextmanager
-def _disabled_logger(name: str) -> Iterator[None]:
-    logger = logging.getLogger(name)
+def _silence_messages() -> Iterator[None]:
+    logger = logging.getLogger("tifffile")
     before = logger.disabled
-    logger.disabled = True
-    try:
-        yield
-    finally:
-        logger.disabled = before
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        logger.disabled = True
+        try:
+            yield
+        finally:
+            logger.disabled = before
 
 
 @contextmanager
-def _silenced_descriptor(number: int) -> Iterator[None]:
+def _silence_descriptor() -> Iterator[None]:
     try:
-        kept = os.dup(number)
+        kept = os.dup(2)
     except OSError:  # closed, so there is nothing to silence
         yield
         return
     nowhere = os.open(os.devnull, os.O_WRONLY)
     try:
-        os.dup2(nowhere, number)
+        os.dup2(nowhere, 2)
         yield
     finally:
-        os.dup2(kept, number)
+        os.dup2(kept, 2)
         os.close(kept)
         os.close(nowhere)
+
+
+_MESSAGES = _Shared(_silence_messages)
+_DESCRIPTOR = _Shared(_silence_descriptor)

@@ -1,4 +1,4 @@
-"""Read picture files: choose a decoder by content, refuse what is damaged, too large or unknown, turn pictures upright."""
+"""Read picture files: choose a decoder by content, refuse what is damaged or too large, turn pictures upright."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lutkit.images.netpbm import decode_netpbm, decode_pfm
 from lutkit.images.picture import DEFAULT_MAX_PIXELS, Decoded, Picture, RefusalError
 from lutkit.images.pillow_decoder import decode_bmp, decode_gif, decode_jpeg, decode_webp
 from lutkit.images.png_decoder import decode_png
-from lutkit.images.quiet import quiet_libraries
+from lutkit.images.quiet import quiet_messages
 from lutkit.images.radiance import decode_hdr
 from lutkit.images.tiff_decoder import decode_tiff
 from lutkit_runtime.errors import ImageError
@@ -49,7 +49,7 @@ _FORMATS = (
 # Bytes a file may have beyond its pixels at their widest, 4 doubles each: metadata, further pages.
 _ALLOWANCE = 1 << 30
 
-# What to do with the array for each EXIF orientation (Exif 2.32, section 4.6.4): transpose first, then flip rows, columns.
+# What to do with the array for each EXIF orientation (Exif 2.32, section 4.6.4): transpose, then flip rows, columns.
 _TURNS = {
     1: (False, False, False),
     2: (False, False, True),
@@ -105,8 +105,10 @@ def _decode_stream(stream: BinaryIO, size: int, name: str, max_pixels: int) -> P
             f"{name}: {size} bytes are more than {max_pixels} pixels need; raise the limit with --max-pixels"
         )
     try:
-        with quiet_libraries():
+        with quiet_messages():
             return _finish(form.decode(stream, max_pixels))
+    except ImportError:  # a library is missing: nothing is wrong with the file
+        raise
     except RefusalError as refusal:
         raise ImageError(f"{name}: {refusal}") from refusal
     except MemoryError as error:
@@ -130,7 +132,7 @@ def _find_format(head: bytes, name: str) -> _Format:
 
 def _finish(decoded: Decoded) -> Picture:
     pixels = decoded.pixels
-    if pixels.dtype == np.float32 and not np.isfinite(pixels).all():
+    if pixels.dtype == np.float32 and not all(np.isfinite(row).all() for row in pixels):
         raise RefusalError("there are NaN or infinite samples", "replace them by finite ones")
     notes = list(decoded.notes)
     exif, orientation = tidy_exif(decoded.exif) if decoded.exif else (None, 1)

@@ -45,8 +45,8 @@ def check_place(path: Path, overwrite: bool) -> None:
 def new_file(path: Path, overwrite: bool) -> Iterator[BinaryIO]:
     """Give a stream to write and read, whose content becomes the file when the body ends without an error.
 
-    It is a temporary file in the same folder until then; an error or interrupt removes it. Where `overwrite` is False, a file
-    that appeared meanwhile is kept and ImageError raised. A link is followed, so that it stays one.
+    It is a temporary file in the same folder until then; an error or interrupt removes it. Where `overwrite` is False,
+    a file that appeared meanwhile is kept and ImageError raised. A link is followed, so that it stays one.
 
     Raises
     ------

@@ -1,8 +1,9 @@
-"""Decode the first page of a TIFF file. Imports tifffile, Pillow and OpenCV where they are used.
+"""Decode the first page of a TIFF file. Imports tifffile and Pillow where they are used.
 
-No one library does it all: Pillow has every 8-bit kind and reduces the deeper ones; OpenCV has libtiff for 16-bit and float
-samples, but mixes up planes stored apart, and refuses turned pages. So tifffile reads the header, Pillow decodes 8 bits, and
-deeper pages go to OpenCV plane by plane under a fresh minimal header. Tags: TIFF 6.0, sections 8, 14, 15 and 18.
+No one library does it all: Pillow has every 8-bit kind and reduces the deeper ones; OpenCV has libtiff for 16-bit and
+float samples, but mixes up planes stored apart, and refuses turned pages. So tifffile reads the header, pixels that
+stand uncompressed in one piece are read as they are, Pillow decodes the rest of 8 bits, and deeper pages go to OpenCV
+plane by plane under a fresh minimal header. Tags: TIFF 6.0, sections 8, 14, 15 and 18.
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
+from lutkit.images.opencv_decoder import decode_by_opencv
 from lutkit.images.picture import Decoded, RefusalError, check_size
 from lutkit.images.pillow_decoder import decode_image
+from lutkit.images.quiet import quiet_descriptor
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,8 +25,10 @@ if TYPE_CHECKING:
 _DAMAGED = "the file is truncated or damaged"
 _CONVERT = "convert it to 8 or 16 bits or 32-bit float, gray or RGB"
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB = 0, 1, 2
+_PLAIN_COLOURS = (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB)
 _ORIENTATION, _ICC, _DNG_VERSION, _SUBFILE = 274, 34675, 50706, 254
 _UNSIGNED, _FLOAT = 1, 3
+_KINDS = {(_UNSIGNED, 8): "u1", (_UNSIGNED, 16): "u2", (_FLOAT, 32): "f4", (_FLOAT, 64): "f8"}
 _STORED_APART = 2
 _ASSOCIATED, _UNSPECIFIED = 1, 0
 _INTEROPERABILITY = 40965
@@ -59,11 +64,15 @@ class _Page:
 
 
 def decode_tiff(stream: BinaryIO, max_pixels: int) -> Decoded:
-    """Decode the first page: 8-bit of any kind, 12 or 16-bit or float gray or RGB. Raises RefusalError, or what the libraries raise."""
+    """Decode the first page: 8-bit of any kind; 12-bit gray; 16-bit or float, gray or RGB.
+
+    Raises RefusalError, or what the libraries raise.
+    """
     page = _read_page(stream)
     check_size(page.width, page.height, max_pixels)
     exif = _collect_exif(stream)
-    if page.bits <= 8 or (page.bits == 12 and page.samples == 1):
+    plain = page.start is not None and page.bits == 8 and page.photometric in _PLAIN_COLOURS
+    if not plain and (page.bits <= 8 or (page.bits == 12 and page.samples == 1)):
         return _decode_shallow(stream, page, exif)
     pixels, notes = _finish_colours(_decode_deep(stream, page), page)
     return Decoded(pixels, exif, page.icc, page.orientation, page.notes + notes)
@@ -108,11 +117,12 @@ def _decode_shallow(stream: BinaryIO, page: _Page, exif: bytes | None) -> Decode
     from PIL.TiffImagePlugin import TiffImageFile
 
     stream.seek(0)
-    image = TiffImageFile(stream)
+    with quiet_descriptor():
+        image = TiffImageFile(stream)
+        image.load()
     if (image.width, image.height) not in ((page.width, page.height), (page.height, page.width)):
         raise RefusalError("the header gives two sizes", _DAMAGED)
     if page.bits == 12:
-        image.load()
         samples = np.asarray(image).astype(np.uint16)
         note = "12 bits per sample scaled to 16"
         return Decoded(samples << 4 | samples >> 8, exif, page.icc, 1, (*page.notes, note))
@@ -123,9 +133,8 @@ def _decode_shallow(stream: BinaryIO, page: _Page, exif: bytes | None) -> Decode
 
 def _decode_deep(stream: BinaryIO, page: _Page) -> NDArray[Any]:
     """Return the samples as stored, (H, W, samples), of native byte order."""
-    kinds = {(_UNSIGNED, 16): "u2", (_FLOAT, 32): "f4", (_FLOAT, 64): "f8"}
-    kind = kinds.get((page.sample_format, page.bits))
-    if kind is None or page.samples > 4 or page.photometric not in (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB):
+    kind = _KINDS.get((page.sample_format, page.bits))
+    if kind is None or page.samples > 4 or page.photometric not in _PLAIN_COLOURS:
         what = f"a TIFF page of {page.samples} samples of {page.bits} bits and this kind of colour is not supported"
         raise RefusalError(what, _CONVERT)
     if page.start is not None:
@@ -157,16 +166,11 @@ def _read_plain(stream: BinaryIO, page: _Page, kind: str) -> NDArray[Any]:
 
 def _decode_plane(stream: BinaryIO, page: _Page, part: slice, samples: int, kind: str) -> NDArray[Any]:
     """Decode some of the page's strips or tiles as a picture of its own."""
-    import cv2
-
-    data = np.frombuffer(_wrap_segments(stream, page, part, samples), np.uint8)
-    found: NDArray[Any] | None = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
+    found = decode_by_opencv(_wrap_segments(stream, page, part, samples))
     wanted = (page.height, page.width) if samples == 1 else (page.height, page.width, samples)
     if found is None or found.shape != wanted or found.dtype != np.dtype(kind):
         what = f"the TIFF pixel data is damaged or its compression ({page.compression}) is not supported"
         raise RefusalError(what, "store it uncompressed, or as PNG")
-    if samples >= 3:
-        cv2.cvtColor(found, cv2.COLOR_BGRA2RGBA if samples == 4 else cv2.COLOR_BGR2RGB, dst=found)
     return found
 
 
@@ -208,7 +212,7 @@ def _wrap_segments(stream: BinaryIO, page: _Page, part: slice, samples: int) -> 
 
 
 def _pack_directory(order: str, fields: dict[int, tuple[int, ...]], place: int) -> bytes:
-    """Return header, directory and the values that do not fit into it; all values as LONG, which readers must accept."""
+    """Return header, directory and the values that do not fit into it; all values as LONG, which readers accept."""
     entries, values = b"", b""
     for tag, numbers in sorted(fields.items()):
         packed = struct.pack(f"{order}{len(numbers)}I", *numbers)
@@ -231,7 +235,8 @@ def _finish_colours(samples: NDArray[Any], page: _Page) -> tuple[NDArray[Any], t
         notes.append("64-bit float reduced to 32")
     if page.photometric == _WHITE_IS_ZERO:
         samples = samples.copy()
-        samples[..., 0] = (np.iinfo(np.uint16).max if samples.dtype == np.uint16 else 1) - samples[..., 0]
+        white = 1 if samples.dtype.kind == "f" else np.iinfo(samples.dtype).max
+        samples[..., 0] = white - samples[..., 0]
     if page.samples == colours + 1 and page.extra[:1] == (_UNSPECIFIED,):
         samples = samples[..., :colours]
         notes.append("an extra channel without meaning was dropped")

@@ -1,7 +1,8 @@
 """Write TIFF of every depth, in strips. Imports Pillow, and tifffile above 4 GB, where they are used.
 
-Uncompressed: compressing 16-bit and float noise gains little, and every program reads it. Pillow serialises the directory, as
-tifffile writes no EXIF; the pixels do not pass through Pillow, which has no deep RGB. Tags: TIFF 6.0, section 8.
+Uncompressed: compressing 16-bit and float noise gains little, and every program reads it. Pillow serialises the
+directory, as tifffile writes no EXIF; the pixels do not pass through Pillow, which has no deep RGB.
+Tags: TIFF 6.0, section 8.
 """
 
 from __future__ import annotations

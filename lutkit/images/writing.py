@@ -16,7 +16,6 @@ from lutkit.images.netpbm import encode_netpbm, encode_pfm
 from lutkit.images.picture import Picture, RefusalError
 from lutkit.images.pillow_encoder import encode_bmp, encode_jpeg, encode_webp
 from lutkit.images.png_encoder import encode_png
-from lutkit.images.quiet import quiet_libraries
 from lutkit.images.radiance import encode_hdr
 from lutkit.images.target import check_place, explain, new_file
 from lutkit.images.tiff_encoder import encode_tiff
@@ -66,7 +65,7 @@ def supported_suffixes() -> tuple[str, ...]:
 
 
 def check_target(path: str | os.PathLike[str], overwrite: bool = False) -> None:
-    """Raise ImageError unless a picture can be written there: suffix, folder and permissions; for use before long work."""
+    """Raise ImageError unless a picture can be written there, by suffix, folder and permissions; before long work."""
     _find_format(Path(path))
     check_place(Path(path), overwrite)
 
@@ -93,8 +92,8 @@ def check_suffix(path: str | os.PathLike[str], dtype: DTypeLike, channels: int) 
 def write_picture(path: str | os.PathLike[str], picture: Picture, overwrite: bool = False) -> tuple[str, ...]:
     """Write a picture in the format of the suffix, whole or not at all.
 
-    PNG, TIFF, BMP, PPM, PGM and PFM keep the pixels as they are, WebP is written lossless, JPEG at quality 95 with full colour
-    resolution. EXIF (orientation 1, size set) and profile are carried over where the format has a place for them.
+    PNG, TIFF, WebP, BMP, PPM, PGM and PFM keep the pixels as they are; JPEG has quality 95 and full colour resolution.
+    EXIF (orientation 1, size set) and profile are carried over where the format has a place for them.
 
     Parameters
     ----------
@@ -113,7 +112,7 @@ def write_picture(path: str | os.PathLike[str], picture: Picture, overwrite: boo
     Raises
     ------
     ImageError
-        The format cannot hold the picture, a file exists, or writing failed; then there is no new file, nor part of one.
+        The format cannot hold the picture, a file exists, or writing failed. No file, nor part of one, is made then.
     """
     place = Path(path)
     form, fitted, notes = _prepare(place, picture)
@@ -136,8 +135,7 @@ def encode_picture(picture: Picture, suffix: str) -> tuple[bytes, tuple[str, ...
 
 def _encode(form: _Format, stream: BinaryIO, picture: Picture, place: Path) -> tuple[str, ...]:
     try:
-        with quiet_libraries():
-            return form.encode(stream, picture)
+        return form.encode(stream, picture)
     except RefusalError as refusal:
         raise ImageError(f"{place}: {refusal}") from refusal
     except ValueError as error:
