@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -51,3 +52,30 @@ def examples(*lines: str) -> str:
 def print_json(value: Any) -> None:
     """Print one JSON value on stdout, indented for people."""
     click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+class LazyChoice(click.ParamType):
+    """A choice whose values are looked up when they are needed, so that listing commands imports nothing.
+
+    Parameters
+    ----------
+    name : str
+        What is chosen.
+    list_values : callable
+        Returns the values.
+    """
+
+    def __init__(self, name: str, list_values: Callable[[], Iterable[str]]) -> None:
+        self.name = name
+        self._list_values = list_values
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        """Return the values as click shows those of a choice."""
+        return f"[{'|'.join(self._list_values())}]"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the value where it is one of the choices, else fail as wrong usage."""
+        values = list(self._list_values())
+        if value not in values:
+            self.fail(f"'{value}' is not one of {', '.join(values)}", param, ctx)
+        return value

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import re
 import string
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
-from lutkit.cli.sources import STANDARD_STREAM, Problem, Source
+from lutkit.cli.sources import STANDARD_STREAM, Source
 
 TEMPLATE_FIELDS = ("stem", "name", "model", "ext")
 DEFAULT_TEMPLATE = "{stem}_{model}{ext}"
@@ -83,10 +83,20 @@ Destination = Template | Folder | File
 
 @dataclass(frozen=True)
 class Job:
-    """One picture to read and where its result goes."""
+    """One picture to read and where its result goes.
+
+    Parameters
+    ----------
+    source : Source
+    target : Path
+        ``-`` is stdout.
+    makes_folders : bool
+        Whether folders of the target that do not exist are made; those of a file that was named are not.
+    """
 
     source: Source
     target: Path
+    makes_folders: bool
 
     @property
     def to_stdout(self) -> bool:
@@ -146,12 +156,15 @@ def plan_jobs(
     Raises
     ------
     click.UsageError
-        Where two pictures would go to the same file, or one would replace another input.
+        Where two pictures would go to the same file, one would replace another input, or a suffix cannot be written.
     """
     jobs: list[Job] = []
     for source in sources:
         suffix = source.path.suffix if source.path.suffix.lower() in suffixes else FALLBACK_SUFFIX
-        jobs.append(Job(source, destination.target(source, model, suffix)))
+        target = destination.target(source, model, suffix)
+        if str(target) != STANDARD_STREAM and target.suffix.lower() not in suffixes:
+            raise click.UsageError(f"cannot write '{target}': use one of the suffixes {', '.join(sorted(suffixes))}")
+        jobs.append(Job(source, target, makes_folders=not isinstance(destination, File)))
     made_from = {_identify(job.target): job.source for job in jobs if not job.to_stdout}
     results = [
         job.source
@@ -163,8 +176,17 @@ def plan_jobs(
     return jobs, results
 
 
-def check_job(job: Job, *, overwrite: bool, check_target: Callable[[Path, bool], None]) -> Problem | None:
-    """Return why a job cannot be done, as far as can be told before the work; None where nothing stands against it."""
+def check_folders(path: Path) -> None:
+    """Raise ImageError where the folders of a path that do not exist yet cannot be made; makes none."""
+    from lutkit_runtime.errors import ImageError
+
+    for folder in path.parents:
+        if folder.is_dir():
+            if not os.access(folder, os.W_OK | os.X_OK):
+                raise ImageError(f"{path}: the folder {folder} is not writable; check its permissions")
+            return
+        if os.path.lexists(folder):
+            raise ImageError(f"{path}: {folder} is a file, not a folder; choose another output")
 
 
 def _refuse_collisions(jobs: Sequence[Job]) -> None:

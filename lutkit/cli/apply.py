@@ -1,0 +1,133 @@
+"""`lutkit apply`: run a model on pictures. May import click; the rest inside functions."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections import Counter
+from collections.abc import Sequence
+
+import click
+
+from lutkit.cli.batch import Outcome, Settings, Status, run_jobs, say, show_progress
+from lutkit.cli.group import FAILED
+from lutkit.cli.options import (
+    backend_option,
+    examples,
+    json_option,
+    overwrite_option,
+    threads_option,
+    tile_option,
+)
+from lutkit.cli.sources import find_sources
+from lutkit.cli.targets import STANDARD_STREAM, plan_jobs, read_destination
+
+READ_ONLY_SUFFIXES = (".gif", ".pbm", ".pnm", ".jpe")
+"""Suffixes of pictures that are read but not written; results of these become PNG."""
+
+
+@click.command(
+    no_args_is_help=True,
+    epilog=examples(
+        "lutkit apply photo.png",
+        "lutkit apply photos -m sr-x4 -o enlarged",
+        "lutkit apply 'scans/**/*.tif' -m runs/default -o 'out/{stem}_{model}{ext}' --skip-existing",
+        "cat photo.jpg | lutkit apply - > enlarged.png",
+    ),
+)
+@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
+@click.option("-m", "--model", help="Built-in name, artefact or run folder; default: runs/default, else sr-x4.")
+@click.option("-o", "--output", help="File, folder or template; default: '{stem}_{model}{ext}' beside the input.")
+@overwrite_option
+@click.option("--skip-existing", is_flag=True, help="Leave out pictures whose output exists.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be written.")
+@click.option("--strip", is_flag=True, help="Leave EXIF out of the results; colour profiles stay.")
+@click.option(
+    "--max-pixels", type=click.IntRange(min=1), help="Refuse larger pictures; default: 128 times 1024 x 1024."
+)
+@backend_option
+@threads_option
+@tile_option
+@json_option
+@click.pass_context
+def command(
+    context: click.Context,
+    inputs: tuple[str, ...],
+    model: str | None,
+    output: str | None,
+    overwrite: bool,
+    skip_existing: bool,
+    dry_run: bool,
+    strip: bool,
+    max_pixels: int | None,
+    backend: str,
+    threads: int | None,
+    tile: int | None,
+    as_json: bool,
+) -> None:
+    """Run a model on pictures.
+
+    INPUT is a file, a folder (with its subfolders), a pattern, or - for stdin. A template for -o may use {stem}, {name}
+    (with suffix), {model} and {ext}; without a folder in it, results lie beside their inputs. Results keep depth,
+    transparency and metadata. A picture that fails is named on stderr, the others go on, and the exit code is 1.
+    With --json, one line of JSON per picture is printed.
+    """
+    import lutkit_runtime
+    from lutkit.images import DEFAULT_MAX_PIXELS, supported_suffixes
+    from lutkit.resolve import find_default_model, find_model
+
+    suffixes = supported_suffixes()
+    sources, problems = find_sources(inputs, (*suffixes, *READ_ONLY_SUFFIXES))
+    destination = read_destination(output, sources, suffixes)
+    found = find_model(model) if model is not None else find_default_model()
+    jobs, results = plan_jobs(sources, destination, found.label, suffixes)
+    if as_json and any(job.to_stdout for job in jobs):
+        raise click.UsageError("--json and a picture cannot both go to stdout: give -o a file")
+    if model is None:
+        say(f"Using {found.description}.")
+    for source in results:
+        say(f"{source.path}: left out, because it is the result of another input")
+    settings = Settings(
+        backend=backend,
+        threads=threads,
+        tile=tile,
+        overwrite=overwrite,
+        max_pixels=max_pixels or DEFAULT_MAX_PIXELS,
+        strip=strip,
+        skip_existing=skip_existing,
+        dry_run=dry_run,
+        traceback=context.find_root().params["traceback"],
+    )
+    outcomes = [Outcome(problem.source, None, Status.FAILED, problem.message) for problem in problems]
+    for outcome in outcomes:
+        _report(outcome, as_json=as_json)
+    worked = run_jobs(jobs, lutkit_runtime.load(found.path), settings)
+    with show_progress(len(jobs), "picture", shown=len(jobs) > 1) as advance:
+        for outcome in worked:
+            advance(1)
+            _report(outcome, as_json=as_json)
+            outcomes.append(outcome)
+    say(_summarise(outcomes))
+    if any(outcome.status is Status.FAILED for outcome in outcomes):
+        context.exit(FAILED)
+
+
+def _report(outcome: Outcome, *, as_json: bool) -> None:
+    """Say at once what became of an input, where there is something to say."""
+    if outcome.status is Status.FAILED:
+        message = outcome.message or ""
+        say(message if message.startswith(outcome.input) else f"{outcome.input}: {message}")
+    if as_json:
+        click.echo(json.dumps(dataclasses.asdict(outcome), ensure_ascii=False))
+    elif outcome.status is Status.PLANNED:
+        click.echo(f"{outcome.input} -> {outcome.output}")
+
+
+def _summarise(outcomes: Sequence[Outcome]) -> str:
+    """Return one line such as ``2 pictures written, 1 failed``, or where the one picture went."""
+    if len(outcomes) == 1 and outcomes[0].status is Status.DONE:
+        (outcome,) = outcomes
+        return f"{outcome.input} -> {'stdout' if outcome.output == STANDARD_STREAM else outcome.output}"
+    counts = Counter(outcome.status for outcome in outcomes)
+    parts = [f"{counts[status]} {status.value}" for status in Status if counts[status]]
+    return f"{len(outcomes)} picture{'s' if len(outcomes) != 1 else ''}: {', '.join(parts)}"

@@ -1,0 +1,87 @@
+"""`lutkit import`: read tables that others published. May import click; the rest inside functions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import click
+
+from lutkit.cli.options import PATH, LazyChoice, examples, overwrite_option
+
+
+def _list_kinds() -> Iterable[str]:
+    from lutkit.formats import IMPORTERS
+
+    return IMPORTERS
+
+
+@click.command(
+    no_args_is_help=True,
+    epilog=examples(
+        "lutkit import Model_S_x4_4bit_int8.npy --as sr-lut -o sr-lut.h5",
+        "lutkit import models/sr_x4sdy --as mulut -o mulut.h5",
+        "lutkit import my_tables --as mulut --pattern q=0,0:0,1:2,0:1,2 -o mine.h5",
+    ),
+)
+@click.argument("sources", nargs=-1, required=True, type=PATH, metavar="SOURCE...")
+@click.option("--as", "kind", type=LazyChoice("kind", _list_kinds), required=True, help="What the source is.")
+@click.option("-o", "--output", type=PATH, required=True, help="Artefact to write (.h5).")
+@click.option("--pattern", "patterns", multiple=True, help="Published name, or NAME=ROW,COLUMN:ROW,COLUMN:...")
+@click.option("--scale", type=click.IntRange(min=1), help="Enlargement; default: what the table's shape says.")
+@click.option(
+    "--interval", type=click.IntRange(0, 8), help="Binary logarithm of the step between nodes; default: same."
+)
+@click.option("--compat", is_flag=True, help="Interpolate as the script published with SR-LUT does.")
+@overwrite_option
+def command(
+    sources: tuple[Path, ...],
+    kind: str,
+    output: Path,
+    patterns: tuple[str, ...],
+    scale: int | None,
+    interval: int | None,
+    compat: bool,
+    overwrite: bool,
+) -> None:
+    """Read tables or networks that others published.
+
+    SOURCE is the file or files of a model, or its folder. What does not follow from them can be said by options.
+    """
+    from lutkit.formats import import_tables
+    from lutkit_runtime.artefact import write_artefact
+
+    name, offsets = read_patterns(patterns)
+    options = {
+        "pattern": name,
+        "patterns": offsets or None,
+        "scale": scale,
+        "interval": interval,
+        "compat": compat or None,
+    }
+    artefact = import_tables(kind, sources, options)
+    write_artefact(output, artefact, overwrite=overwrite)
+    program = artefact.program
+    click.echo(f"{output}: {program.family} for {program.task}, scale {program.scale}", err=True)
+
+
+def read_patterns(entries: tuple[str, ...]) -> tuple[str | None, dict[str, list[tuple[int, int]]]]:
+    """Split --pattern into the one published name and the patterns given by their offsets.
+
+    Raises click.UsageError where an entry is malformed or two names are given.
+    """
+    names = [entry for entry in entries if "=" not in entry]
+    if len(names) > 1:
+        raise click.UsageError(f"--pattern names {' and '.join(names)}; one published name is possible")
+    offsets: dict[str, list[tuple[int, int]]] = {}
+    for entry in entries:
+        name, separator, text = entry.partition("=")
+        if separator:
+            try:
+                pairs = [tuple(int(number) for number in pair.split(",")) for pair in text.split(":")]
+                offsets[name] = [(row, column) for row, column in pairs]
+            except ValueError:
+                raise click.UsageError(
+                    f"--pattern '{entry}' is malformed; an example is q=0,0:0,1:2,0:1,2 (rows, columns)"
+                ) from None
+    return (names[0] if names else None), offsets

@@ -1,0 +1,119 @@
+"""`lutkit info`: show what a model is made of. May import click; the runtime inside functions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from lutkit.cli.options import examples, json_option, model_argument, print_json
+
+if TYPE_CHECKING:
+    from lutkit.resolve import ModelSource
+    from lutkit_runtime.artefact import Artefact
+    from lutkit_runtime.ops import Lookup, Op
+
+
+@click.command(
+    no_args_is_help=True,
+    epilog=examples("lutkit info sr-x4", "lutkit info runs/default", "lutkit info model.h5 --json"),
+)
+@model_argument
+@json_option
+def command(model: str, as_json: bool) -> None:
+    """Show what a model is made of.
+
+    MODEL is a built-in name, an artefact or a run folder. Shown are family, task, scale, the index patterns of every
+    stage, the sizes of its tables, how far it sees, and where it came from.
+    """
+    from lutkit.resolve import find_model
+    from lutkit_runtime.artefact import read_artefact
+
+    source = find_model(model)
+    facts = describe_model(source, read_artefact(source.path))
+    if as_json:
+        print_json(facts)
+    else:
+        click.echo("\n".join(_lines(facts)))
+
+
+def describe_model(source: ModelSource, artefact: Artefact) -> dict[str, Any]:
+    """Return the facts of a model as JSON values; sizes in bytes, halo and receptive field in input pixels."""
+    program = artefact.program
+    return {
+        "model": source.label,
+        "file": str(source.path),
+        "file_bytes": source.path.stat().st_size,
+        "family": program.family,
+        "task": program.task,
+        "scale": program.scale,
+        "depth": program.depth,
+        "colour": program.colour.value,
+        "colour_space": program.colour_space,
+        "halo": program.halo,
+        "receptive_field": 2 * program.halo + 1,
+        "table_bytes": sum(table.nbytes for table in artefact.tables.values()),
+        "stages": [
+            {"turns": turns, "tables": [_describe_lookup(lookup) for lookup in lookups]}
+            for turns, lookups in _stages(program.ops)
+        ],
+        "provenance": dict(artefact.provenance),
+    }
+
+
+def _stages(ops: tuple[Op, ...]) -> Iterator[tuple[int, list[Lookup]]]:
+    """Yield the rotations and lookups of every op that looks something up."""
+    from lutkit_runtime.ops import Ensemble, Lookup
+    from lutkit_runtime.ops.ensemble import TURNS
+
+    for op in ops:
+        if isinstance(op, Ensemble):
+            yield TURNS, [inner for inner in op.body if isinstance(inner, Lookup)]
+        elif isinstance(op, Lookup):
+            yield 1, [op]
+
+
+def _describe_lookup(lookup: Lookup) -> dict[str, Any]:
+    return {
+        "slot": lookup.slot,
+        "offsets": [list(offset) for offset in lookup.pattern.offsets],
+        "interval": lookup.lattice.interval,
+        "nodes_per_axis": lookup.lattice.nodes_per_axis,
+        "entries": lookup.lattice.entries,
+        "outputs": lookup.block**2,
+        "bytes": lookup.lattice.entries * lookup.block**2,
+        "padding": lookup.padding.value,
+        "interpolation": lookup.interpolation.value,
+    }
+
+
+def _lines(facts: dict[str, Any]) -> Iterator[str]:
+    """Yield the facts as text for people."""
+    field = facts["receptive_field"]
+    yield f"{facts['model']}: {facts['family']} for {facts['task']}, scale {facts['scale']}"
+    yield f"  file             {facts['file']} ({facts['file_bytes']:,} bytes)"
+    yield f"  works in         {facts['depth']} bits, {facts['colour_space']}, {facts['colour']}"
+    yield f"  sees             {field} x {field} pixels (halo {facts['halo']})"
+    yield f"  tables           {facts['table_bytes']:,} bytes"
+    for number, stage in enumerate(facts["stages"], 1):
+        yield f"stage {number}, {stage['turns']} turns"
+        for table in stage["tables"]:
+            offsets = " ".join(f"({row},{column})" for row, column in table["offsets"])
+            yield f"  {table['slot']:<16} {offsets}"
+            yield (
+                f"  {'':<16} {table['nodes_per_axis']} nodes per axis, {table['entries']:,} x {table['outputs']} entries, "
+                f"{table['interpolation']}, {table['padding']} padding"
+            )
+    if facts["provenance"]:
+        yield "provenance"
+        yield from (f"  {name:<24} {value}" for name, value in _flatten(facts["provenance"]))
+
+
+def _flatten(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the leaves of nested mappings under names joined by dots."""
+    if isinstance(value, dict) and value:
+        for key, inner in value.items():
+            yield from _flatten(inner, f"{name}.{key}" if name else str(key))
+    else:
+        yield name, value
