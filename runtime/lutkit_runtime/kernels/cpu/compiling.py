@@ -1,4 +1,4 @@
-# pyright: basic, reportPrivateImportUsage=false
+# pyright: basic, reportAttributeAccessIssue=false
 """How kernels are compiled, cached and run: the one place that touches Numba's settings. Imports nothing of ours."""
 
 from __future__ import annotations
@@ -54,9 +54,10 @@ def compile_kernel(**options: Any) -> Callable[[Function], Function]:
         folder = chosen or find_cache_folder()
         try:
             config.CACHE_DIR = str(folder or "")
-            return numba.njit(
+            kernel: Any = numba.njit(
                 function, cache=folder is not None, nogil=True, boundscheck=False, error_model="numpy", **options
             )
+            return kernel
         finally:
             config.CACHE_DIR = chosen
 

@@ -144,7 +144,7 @@ def run_lines(
     side: tuple[int, ...],
     rows: NDArray[np.int32],
     weights: NDArray[np.int32],
-    sums: NDArray[np.int16] | NDArray[np.int32],
+    sums: NDArray[np.int16 | np.int32],
     codes: NDArray[np.uint8],
     workers: int,
     out: NDArray[np.uint8],

@@ -1,0 +1,12 @@
+"""Engine: runs a program on an image. Floor 7: imports everything below; Numba only once a kernel is needed.
+
+`model` is what people use, `backends` turn a program into something that runs on planes, `planes` converts between
+images and planes, `tiling` cuts an image.
+"""
+
+from __future__ import annotations
+
+from lutkit_runtime.engine.backends import available_backends
+from lutkit_runtime.engine.model import Model, load
+
+__all__ = ["Model", "available_backends", "load"]

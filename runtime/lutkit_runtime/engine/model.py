@@ -1,0 +1,144 @@
+"""Model: a program with its tables, ready to be applied to images."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from lutkit_runtime.engine.backends import Backend, Runner, find_backend
+from lutkit_runtime.engine.planes import Image, check_image, from_codes, has_alpha, scale_alpha, to_codes
+from lutkit_runtime.engine.tiling import cut_image
+from lutkit_runtime.errors import InputError, ProgramError
+from lutkit_runtime.ops import Requantise
+from lutkit_runtime.program import Program, Tables
+
+Progress = Callable[[int, int], None]
+"""Called after every tile with the number of tiles done and in all."""
+
+
+class Model:
+    """A program with its tables; may be used from several threads.
+
+    Parameters
+    ----------
+    program : Program
+    tables : mapping of slot name to int8 array (entries, outputs)
+        One for every slot; they must not change while the model is in use.
+    provenance : mapping, optional
+        Where the tables come from; for people.
+
+    Raises
+    ------
+    ProgramError
+        Where the program is inconsistent, its result is not made of codes, or the tables do not fit it.
+    """
+
+    def __init__(self, program: Program, tables: Tables, provenance: Mapping[str, Any] | None = None) -> None:
+        program.validate()
+        program.validate_tables(tables)
+        if not isinstance(program.ops[-1], Requantise):
+            raise ProgramError(
+                f"program ends in '{program.output}', which is not made of codes; end in a requantise op"
+            )
+        self.program = program
+        self.tables: Tables = MappingProxyType({slot: tables[slot] for slot in program.slots})
+        self.provenance: Mapping[str, Any] = MappingProxyType(dict(provenance or {}))
+        self._runners: dict[str, Runner] = {}
+        self._preparing = threading.Lock()
+
+    def __repr__(self) -> str:
+        """Return family, task and scale."""
+        return f"<Model {self.program.family} {self.program.task} x{self.program.scale}>"
+
+    @property
+    def scale(self) -> int:
+        """Enlargement of the image in each direction."""
+        return self.program.scale
+
+    def apply(
+        self,
+        image: Image,
+        *,
+        threads: int | None = None,
+        backend: str = "auto",
+        tile: int | None = None,
+        progress: Progress | None = None,
+        on_compile: Callable[[], None] | None = None,
+    ) -> Image:
+        """Run the model on an image.
+
+        Parameters
+        ----------
+        image : uint8, uint16 or float32 array, (H, W), (H, W, 2), (H, W, 3) or (H, W, 4)
+            Gray, gray and alpha, RGB, or RGB and alpha. uint8 has codes 0 to 255, uint16 0 to 65535; float32 is
+            clipped to 0 and 1. The program works in 8 bits: other depths are rounded to it and come back from it.
+        threads : int, optional
+            How many threads may compute; all cores by default. More than there are count as all.
+        backend : str
+            ``auto``, ``numpy``, ``cpu`` or ``cuda``. All give the same bytes.
+        tile : int, optional
+            Side in pixels of the tiles that the image is cut into. The default keeps the scratch near 100 MB. The
+            result does not depend on it.
+        progress : callable, optional
+            Called after every tile with the number of tiles done and in all.
+        on_compile : callable, optional
+            Called once, without arguments, before the first kernel that has to be compiled (a few seconds; later
+            processes load it instead).
+
+        Returns
+        -------
+        array of the same type and channels, (H * scale, W * scale[, channels])
+            Alpha is enlarged bilinearly at its own depth.
+
+        Raises
+        ------
+        InputError
+            Where the image, `threads` or `tile` cannot be used: wrong type or shape, no pixels, NaN or infinity.
+        BackendError
+            Where the backend is unknown or cannot run on this machine.
+        """
+        for name, value in (("threads", threads), ("tile", tile)):
+            if value is not None and value < 1:
+                raise InputError(f"{name} is {value}; use 1 or more")
+        chosen = find_backend(backend)
+        check_image(image)
+        scale = self.scale
+        height, width = image.shape[:2]
+        out = np.empty((height * scale, width * scale, *image.shape[2:]), image.dtype.newbyteorder("="))
+        tiles = cut_image(height, width, self.program.halo, tile, chosen.pixels_per_tile)
+        run = self._prepare(chosen)
+        with chosen.announcing(on_compile):
+            for done, (rows, columns) in enumerate(tiles, 1):
+                codes = run(to_codes(image[rows.read, columns.read]), threads)
+                kept = codes[:, rows.kept(scale), columns.kept(scale)]
+                from_codes(kept, out[rows.written(scale), columns.written(scale)])
+                if progress is not None:
+                    progress(done, len(tiles))
+        if has_alpha(image):
+            scale_alpha(image, scale, out)
+        return out
+
+    def _prepare(self, backend: Backend) -> Runner:
+        with self._preparing:
+            if backend.name not in self._runners:
+                self._runners[backend.name] = backend.prepare(self.program, self.tables)
+            return self._runners[backend.name]
+
+
+def load(path: Path | str) -> Model:
+    """Read the artefact at `path` and return its model.
+
+    Raises
+    ------
+    ArtefactError
+        Where the file is missing, damaged, hostile or from a newer schema.
+    """
+    from lutkit_runtime.artefact import read_artefact
+
+    artefact = read_artefact(Path(path))
+    return Model(artefact.program, artefact.tables, artefact.provenance)
