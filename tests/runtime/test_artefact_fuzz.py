@@ -319,7 +319,34 @@ def change_lookup(**fields: Any) -> dict[str, Any]:
     return program
 
 
+def change_ops(*ops: dict[str, Any]) -> dict[str, Any]:
+    """Return the program with ops before its own, whose last one it reads in the place of the image."""
+    program = sound_program()
+    program["ops"][0]["input"] = program["ops"][0]["body"][0]["input"] = ops[-1]["output"]
+    return {**program, "ops": [*ops, *program["ops"]]}
+
+
+DOUBLINGS = [{"op": "add", "terms": [f"x{n}", f"x{n}"], "output": f"x{n + 1}"} for n in range(30)]
+
 HOSTILE_PROGRAMS: dict[str, Any] = {
+    "a sum indexes a table": change_ops({"op": "add", "terms": ["image", "image"], "output": "x"}),
+    "a sum overflows": change_ops(
+        {"op": "add", "terms": ["image", "image"], "output": "x0"},
+        *DOUBLINGS,
+        {"op": "requantise", "input": "x30", "bias": 0, "divisor": 1, "output": "x"},
+    ),
+    "a bias overflows": change_ops(
+        {"op": "add", "terms": ["image", "image"], "output": "x0"},
+        *DOUBLINGS[:22],
+        {"op": "requantise", "input": "x22", "bias": 1 << 30, "divisor": 1, "output": "x"},
+    ),
+    "the result is a sum": {**sound_program(), "ops": sound_program()["ops"][:1], "output": "sum"},
+    "the result is huge": change_ops(
+        {**sound_program()["ops"][0]["body"][0], "slot": "a", "block": 8, "output": "x"},
+        {"op": "requantise", "input": "x", "bias": 0, "divisor": 1, "output": "y"},
+        {**sound_program()["ops"][0]["body"][0], "slot": "b", "block": 8, "input": "y", "output": "z"},
+        {"op": "requantise", "input": "z", "bias": 0, "divisor": 1, "output": "zz"},
+    ),
     "nothing": {},
     "list": [],
     "unknown field": {**sound_program(), "hook": "import os"},
@@ -348,7 +375,17 @@ HOSTILE_PROGRAMS: dict[str, Any] = {
 @pytest.mark.parametrize("fault", HOSTILE_PROGRAMS)
 def test_a_hostile_program_is_refused(forge: Callable[[Callable[[h5py.File], Any]], str], fault: str) -> None:
     text = json.dumps(HOSTILE_PROGRAMS[fault]).encode()
-    forge(lambda file: replace_text(file, "program", text))
+    message = forge(lambda file: replace_text(file, "program", text))
+    assert EXPECTED.get(fault, "") in message
+
+
+EXPECTED = {
+    "a sum indexes a table": "which is a sum",
+    "a sum overflows": "can reach 4278190080",
+    "a bias overflows": "can reach 3212836864",
+    "the result is a sum": "ends in the sum",
+    "the result is huge": "enlarges 128 times",
+}
 
 
 @pytest.mark.parametrize("name", ["program", "provenance"])
