@@ -12,16 +12,18 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from lutkit.images.picture import Decoded, Picture, RefusalError, check_size
+from lutkit.images.picture import DAMAGED, Decoded, Picture, RefusalError, check_size
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
-_DAMAGED = "the file is truncated or damaged"
 # Longest header read: three fields and comments.
 _LONGEST_HEADER = 4096
 _FIELD = re.compile(rb"(?:\s|#[^\n\r]*[\n\r])*([^\s#]+)")
 _ROWS = 256
+_TEXT_BYTES = 1 << 20
 
 
 def decode_netpbm(stream: BinaryIO, max_pixels: int) -> Decoded:
@@ -32,7 +34,7 @@ def decode_netpbm(stream: BinaryIO, max_pixels: int) -> Decoded:
     check_size(width, height, max_pixels)
     largest = rest[0] if rest else 1
     if not 1 <= largest <= 0xFFFF:
-        raise RefusalError(f"the header gives {largest} as the largest sample; 1 to 65535 are possible", _DAMAGED)
+        raise RefusalError(f"the header gives {largest} as the largest sample; 1 to 65535 are possible", DAMAGED)
     shape = (height, width, 3) if magic in (b"P3", b"P6") else (height, width)
     if magic == b"P4":
         packed = np.empty((height, (width + 7) // 8), np.uint8)
@@ -57,7 +59,7 @@ def decode_pfm(stream: BinaryIO, max_pixels: int) -> Decoded:
     except ValueError:
         scale = 0.0
     if scale == 0 or not math.isfinite(scale):
-        raise RefusalError("the PFM header has no usable scale", _DAMAGED)
+        raise RefusalError("the PFM header has no usable scale", DAMAGED)
     pixels = np.empty((height, width, channels), np.float32)
     _read_samples(stream, pixels[::-1], "<f4" if scale < 0 else ">f4")  # rows are stored from the bottom up
     return Decoded(pixels if channels == 3 else pixels[..., 0])
@@ -92,7 +94,7 @@ def _read_fields(stream: BinaryIO, count: int) -> list[bytes]:
     for _ in range(count):
         found = _FIELD.match(head, place)
         if found is None or found.end() >= len(head):
-            raise RefusalError("the header is not complete", _DAMAGED)
+            raise RefusalError("the header is not complete", DAMAGED)
         fields.append(found[1])
         place = found.end()
     stream.seek(start + place + 1)
@@ -101,7 +103,7 @@ def _read_fields(stream: BinaryIO, count: int) -> list[bytes]:
 
 def _parse_count(text: bytes) -> int:
     if not text.isdigit() or len(text) > 9:
-        raise RefusalError(f"the header has {text[:20]!r} where a number belongs", _DAMAGED)
+        raise RefusalError(f"the header has {text[:20]!r} where a number belongs", DAMAGED)
     return int(text)
 
 
@@ -111,29 +113,46 @@ def _read_samples(stream: BinaryIO, samples: NDArray[Any], kind: str) -> None:
         block = samples[top : top + _ROWS]
         body = stream.read(block.nbytes)
         if len(body) < block.nbytes:
-            raise RefusalError("the file ends before the picture does", _DAMAGED)
+            raise RefusalError("the file ends before the picture does", DAMAGED)
         block[...] = np.frombuffer(body, kind).reshape(block.shape)
 
 
 def _read_plain(stream: BinaryIO, shape: tuple[int, ...], bits: bool) -> NDArray[Any]:
+    """Return samples that are written as decimal numbers, or as the digits 0 (white) and 1 with or without space."""
     text = re.sub(rb"#[^\n\r]*", b"", stream.read())
-    if bits:  # zeros and ones need no space between them
-        text = b" ".join(text[i : i + 1] for i in range(len(text)) if text[i : i + 1] in b"01")
-    words = text.split(maxsplit=math.prod(shape))[: math.prod(shape)]
-    if len(words) < math.prod(shape):
-        raise RefusalError("the file ends before the picture does", _DAMAGED)
+    if bits:
+        digits = np.frombuffer(text, np.uint8)
+        samples = 1 - (digits[(digits == ord("0")) | (digits == ord("1"))] - ord("0"))
+    else:
+        samples = np.concatenate([_parse_numbers(part) for part in _cut_at_space(text)] or [np.empty(0, np.uint16)])
+    if samples.size < math.prod(shape):
+        raise RefusalError("the file ends before the picture does", DAMAGED)
+    return samples[: math.prod(shape)].reshape(shape)
+
+
+def _cut_at_space(text: bytes) -> Iterator[bytes]:
+    """Yield the text in pieces that split no number: a list of all words at once would take many times the text."""
+    start = 0
+    while start < len(text):
+        end = min(start + _TEXT_BYTES, len(text))
+        while end < len(text) and not text[end : end + 1].isspace():
+            end += 1
+        yield text[start:end]
+        start = end
+
+
+def _parse_numbers(text: bytes) -> NDArray[np.uint16]:
     try:
-        samples = np.array(words).astype(np.uint16).reshape(shape)
+        return np.array([int(word) for word in text.split()], np.uint16)
     except (ValueError, OverflowError) as error:
-        raise RefusalError("there is something that is no sample among the samples", _DAMAGED) from error
-    return 1 - samples if bits else samples
+        raise RefusalError("there is something that is no sample among the samples", DAMAGED) from error
 
 
 def _scale_samples(samples: NDArray[Any], largest: int) -> NDArray[Any]:
     """Scale from 0 … `largest` to the whole range of uint8, or of uint16 where `largest` is above 255."""
     kind, full = (np.uint8, 0xFF) if largest < 256 else (np.uint16, 0xFFFF)
     if samples.max() > largest:
-        raise RefusalError(f"a sample is {samples.max()}, above the {largest} that the header allows", _DAMAGED)
+        raise RefusalError(f"a sample is {samples.max()}, above the {largest} that the header allows", DAMAGED)
     if largest == full:
         return samples.astype(kind, copy=False)
     table = (np.arange(largest + 1, dtype=np.uint64) * full + largest // 2) // largest

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lutkit.images.quiet import quiet_descriptor
+from lutkit.images.quiet import SharedChange
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
 _ROWS = 64
@@ -22,14 +25,27 @@ def decode_by_opencv(data: bytes) -> NDArray[Any] | None:
     import cv2
 
     try:
-        with quiet_descriptor():
+        with _SILENCE.hold():
             pixels: NDArray[Any] | None = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error:
         return None
     if pixels is None or pixels.ndim == 2:
         return pixels
-    code = cv2.COLOR_BGRA2RGBA if pixels.shape[2] == 4 else cv2.COLOR_BGR2RGB
-    for top in range(0, pixels.shape[0], _ROWS):  # in strips, as OpenCV copies what it converts in place
+    for top in range(0, pixels.shape[0], _ROWS):  # in strips: exchanging needs a copy
         rows = pixels[top : top + _ROWS]
-        cv2.cvtColor(rows, code, dst=rows)
+        rows[..., :3] = rows[..., 2::-1].copy()
     return pixels
+
+
+@contextmanager
+def _silence_log() -> Iterator[None]:
+    from cv2.utils import logging
+
+    before = logging.setLogLevel(logging.LOG_LEVEL_SILENT)
+    try:
+        yield
+    finally:
+        logging.setLogLevel(before)
+
+
+_SILENCE = SharedChange(_silence_log)

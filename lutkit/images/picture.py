@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 DEFAULT_MAX_PIXELS = 128 * 1024 * 1024
 """Pixels a picture may have unless the caller says otherwise: room for the 102-megapixel cameras of today."""
 
+DAMAGED = "the file is damaged or cut short: get a new copy of it"
+"""The remedy where a decoder finds nonsense."""
+
 PIXEL_TYPES = (np.dtype(np.uint8), np.dtype(np.uint16), np.dtype(np.float32))
 
 

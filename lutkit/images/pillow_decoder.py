@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from lutkit.images.picture import Decoded, RefusalError, check_size
+from lutkit.images.picture import DAMAGED, Decoded, RefusalError, check_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -165,4 +165,4 @@ def _webp_size(head: bytes) -> tuple[int, int]:
             return width & 0x3FFF, height & 0x3FFF
     except struct.error:
         pass
-    raise RefusalError("the WebP header is damaged", "the file is truncated or damaged")
+    raise RefusalError("the WebP header is damaged", DAMAGED)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from lutkit.images.png_decoder import SIGNATURE, pack_chunk
+from lutkit.images.png_chunks import SIGNATURE, pack_chunk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

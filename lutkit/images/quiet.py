@@ -1,7 +1,7 @@
 """Keep what image libraries print away from the user. Imports the standard library only.
 
-libpng and libtiff, as OpenCV and Pillow carry them, print to file descriptor 2; Pillow warns; tifffile logs. None of it
-names the file or a remedy, so lutkit says in its own words what went wrong.
+Pillow warns, tifffile and OpenCV log, the libtiff that Pillow carries prints to file descriptor 2. None of it names the
+file or a remedy, so lutkit says in its own words what went wrong.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
 
-class _Shared:
+class SharedChange:
     """A change to the process that threads share: the first to enter makes it, the last to leave takes it back."""
 
     def __init__(self, make: Callable[[], AbstractContextManager[None]]) -> None:
+        """Share what entering and leaving the result of `make` does."""
         self._make = make
         self._lock = threading.Lock()
         self._users = 0
@@ -29,6 +30,7 @@ class _Shared:
 
     @contextmanager
     def hold(self) -> Iterator[None]:
+        """Keep the change while the body runs."""
         with self._lock:
             if self._users == 0:
                 self._undo.enter_context(self._make())
@@ -82,5 +84,5 @@ def _silence_descriptor() -> Iterator[None]:
         os.close(nowhere)
 
 
-_MESSAGES = _Shared(_silence_messages)
-_DESCRIPTOR = _Shared(_silence_descriptor)
+_MESSAGES = SharedChange(_silence_messages)
+_DESCRIPTOR = SharedChange(_silence_descriptor)

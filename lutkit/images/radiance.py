@@ -11,9 +11,8 @@ from typing import BinaryIO
 import numpy as np
 
 from lutkit.images.opencv_decoder import decode_by_opencv
-from lutkit.images.picture import Decoded, Picture, RefusalError, check_size
+from lutkit.images.picture import DAMAGED, Decoded, Picture, RefusalError, check_size
 
-_DAMAGED = "the file is truncated or damaged"
 _SIZE = re.compile(rb"\n\n-Y (\d{1,9}) \+X (\d{1,9})\n")
 _LONGEST_HEADER = 1 << 16
 _ROWS = 64
@@ -23,13 +22,13 @@ def decode_hdr(stream: BinaryIO, max_pixels: int) -> Decoded:
     """Decode a Radiance picture of standard orientation to float32 RGB. Raises RefusalError, or what OpenCV raises."""
     found = _SIZE.search(stream.read(_LONGEST_HEADER).replace(b"\r\n", b"\n"))
     if found is None:
-        raise RefusalError("no size of the form '-Y height +X width' is in the header", _DAMAGED)
+        raise RefusalError("no size of the form '-Y height +X width' is in the header", DAMAGED)
     height, width = int(found[1]), int(found[2])
     check_size(width, height, max_pixels)
     stream.seek(0)
     pixels = decode_by_opencv(stream.read())
     if pixels is None or pixels.shape != (height, width, 3):
-        raise RefusalError("the pixel data is truncated or damaged", _DAMAGED)
+        raise RefusalError("the pixel data is truncated or damaged", DAMAGED)
     return Decoded(pixels)
 
 

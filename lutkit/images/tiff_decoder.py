@@ -15,19 +15,18 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from lutkit.images.opencv_decoder import decode_by_opencv
-from lutkit.images.picture import Decoded, RefusalError, check_size
+from lutkit.images.picture import DAMAGED, Decoded, RefusalError, check_size
 from lutkit.images.pillow_decoder import decode_image
 from lutkit.images.quiet import quiet_descriptor
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_DAMAGED = "the file is truncated or damaged"
 _CONVERT = "convert it to 8 or 16 bits or 32-bit float, gray or RGB"
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB = 0, 1, 2
 _PLAIN_COLOURS = (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB)
 _ORIENTATION, _ICC, _DNG_VERSION, _SUBFILE = 274, 34675, 50706, 254
-_UNSIGNED, _FLOAT = 1, 3
+_UNSIGNED, _SIGNED, _FLOAT = 1, 2, 3
 _KINDS = {(_UNSIGNED, 8): "u1", (_UNSIGNED, 16): "u2", (_FLOAT, 32): "f4", (_FLOAT, 64): "f8"}
 _STORED_APART = 2
 _ASSOCIATED, _UNSPECIFIED = 1, 0
@@ -116,12 +115,14 @@ def _read_page(stream: BinaryIO) -> _Page:
 def _decode_shallow(stream: BinaryIO, page: _Page, exif: bytes | None) -> Decoded:
     from PIL.TiffImagePlugin import TiffImageFile
 
+    if page.sample_format == _SIGNED or (page.apart and page.samples == 2):  # Pillow misreads both
+        raise RefusalError("a TIFF page of signed samples, or of gray and alpha apart, is not supported", _CONVERT)
     stream.seek(0)
     with quiet_descriptor():
         image = TiffImageFile(stream)
         image.load()
     if (image.width, image.height) not in ((page.width, page.height), (page.height, page.width)):
-        raise RefusalError("the header gives two sizes", _DAMAGED)
+        raise RefusalError("the header gives two sizes", DAMAGED)
     if page.bits == 12:
         samples = np.asarray(image).astype(np.uint16)
         note = "12 bits per sample scaled to 16"
@@ -159,7 +160,7 @@ def _read_plain(stream: BinaryIO, page: _Page, kind: str) -> NDArray[Any]:
         for row in plane:
             body = stream.read(row.nbytes)
             if len(body) < row.nbytes:
-                raise RefusalError("the file ends before the picture does", _DAMAGED)
+                raise RefusalError("the file ends before the picture does", DAMAGED)
             row[...] = np.frombuffer(body, kind).reshape(row.shape)
     return np.moveaxis(pixels[..., 0], 0, 2) if page.apart else pixels[0]
 
@@ -181,7 +182,7 @@ def _wrap_segments(stream: BinaryIO, page: _Page, part: slice, samples: int) -> 
         stream.seek(offset)
         segments.append(stream.read(length))
         if length < 1 or len(segments[-1]) < length:
-            raise RefusalError("the file ends before the picture does", _DAMAGED)
+            raise RefusalError("the file ends before the picture does", DAMAGED)
     fields: dict[int, tuple[int, ...]] = {
         256: (page.width,),
         257: (page.height,),
