@@ -161,13 +161,20 @@ def read_artefact(path: Path | str) -> Artefact:
         with open_hdf5(data) as root:
             return _decode(root)
     except (ArtefactError, ProgramError, msgspec.MsgspecError) as problem:
-        reason = " ".join(str(problem).split())
+        reason = str(problem)
     except MemoryError:
         reason = "there is not enough memory for its tables"
     except Exception as problem:
         # HDF5 turns the failures of its C library into many types; whatever a file causes is the file's fault.
-        reason = f"{type(problem).__name__}: " + " ".join(str(problem).split())[:200]
-    raise ArtefactError(f"{path} is not a usable artefact ({reason}): make it anew")
+        reason = f"{type(problem).__name__}: {problem}"
+    raise ArtefactError(f"{path} is not a usable artefact ({_tame(reason)}): make it anew")
+
+
+def _tame(text: str, longest: int = 300) -> str:
+    """Return text that a file may have put into a message as one short line that steers no terminal."""
+    line = " ".join(text.split())
+    shown = line if len(line) <= longest else f"{line[:longest]}..."
+    return "".join(letter if letter.isprintable() else "?" for letter in shown)
 
 
 def is_artefact(path: Path | str) -> bool:
