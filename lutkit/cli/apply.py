@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import click
 
-from lutkit.cli.batch import Outcome, Settings, Status, run_jobs, say, show_progress
+from lutkit.cli.batch import Outcome, Settings, Status, make_bar, run_jobs, say
 from lutkit.cli.group import FAILED
 from lutkit.cli.options import (
     backend_option,
@@ -72,9 +72,10 @@ def command(
     transparency and metadata. A picture that fails is named on stderr, the others go on, and the exit code is 1.
     With --json, one line of JSON per picture is printed.
     """
-    import lutkit_runtime
     from lutkit.images import DEFAULT_MAX_PIXELS, supported_suffixes
     from lutkit.resolve import find_default_model, find_model
+    from lutkit_runtime.engine import load
+    from lutkit_runtime.engine.backends import find_backend
 
     suffixes = supported_suffixes()
     sources, problems = find_sources(inputs, (*suffixes, *READ_ONLY_SUFFIXES))
@@ -83,6 +84,7 @@ def command(
     jobs, results = plan_jobs(sources, destination, found.label, suffixes)
     if as_json and any(job.to_stdout for job in jobs):
         raise click.UsageError("--json and a picture cannot both go to stdout: give -o a file")
+    find_backend(backend)  # a backend that cannot run is one error, not one per picture
     if model is None:
         say(f"Using {found.description}.")
     for source in results:
@@ -101,13 +103,15 @@ def command(
     outcomes = [Outcome(problem.source, None, Status.FAILED, problem.message) for problem in problems]
     for outcome in outcomes:
         _report(outcome, as_json=as_json)
-    worked = run_jobs(jobs, lutkit_runtime.load(found.path), settings)
-    with show_progress(len(jobs), "picture", shown=len(jobs) > 1) as advance:
+    worked = run_jobs(jobs, load(found.path), settings)
+    with make_bar("picture", shown=len(jobs) > 1) as bar:
+        bar.total = len(jobs)
         for outcome in worked:
-            advance(1)
+            bar.update()
             _report(outcome, as_json=as_json)
             outcomes.append(outcome)
-    say(_summarise(outcomes))
+    if len(outcomes) > 1 or outcomes[0].status is not Status.FAILED:
+        say(_summarise(outcomes))
     if any(outcome.status is Status.FAILED for outcome in outcomes):
         context.exit(FAILED)
 

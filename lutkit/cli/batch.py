@@ -1,16 +1,13 @@
-"""Run a model on one picture after another: what fails is named, the rest goes on. May import click, the rest when used."""
+"""Run a model on one picture after another: what fails is named, the rest goes on. Imports the rest when used."""
 
 from __future__ import annotations
 
-import contextlib
 import enum
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
-
-import click
 
 from lutkit.cli.group import describe_error
 from lutkit.cli.targets import Job, check_folders
@@ -74,14 +71,12 @@ def say(text: str) -> None:
     tqdm.write(text, file=sys.stderr)
 
 
-@contextlib.contextmanager
-def show_progress(total: int, unit: str, *, shown: bool = True) -> Iterator[Callable[[int], None]]:
-    """Show a progress bar on stderr where that is a terminal; yields what moves it on by a number of units."""
+def make_bar(unit: str, *, shown: bool = True) -> Any:
+    """Return a tqdm progress bar on stderr; it shows nothing where that is no terminal, or `shown` is not set."""
     from tqdm import tqdm
 
     # disable=None: off where the stream is no terminal.
-    with tqdm(total=total, unit=unit, file=sys.stderr, leave=False, disable=None if shown else True) as bar:
-        yield lambda count: bar.update(count) and None
+    return tqdm(unit=unit, file=sys.stderr, leave=False, disable=None if shown else True)
 
 
 def run_jobs(jobs: Sequence[Job], model: Model, settings: Settings) -> Iterator[Outcome]:
@@ -92,13 +87,13 @@ def run_jobs(jobs: Sequence[Job], model: Model, settings: Settings) -> Iterator[
     waiting: list[Job] = []
     for job in jobs:
         if settings.skip_existing and not job.to_stdout and job.target.exists():
-            yield Outcome(str(job.source.path), str(job.target), Status.SKIPPED)
+            yield Outcome(job.source.label, str(job.target), Status.SKIPPED)
             continue
         failure = _attempt(job, settings, lambda job=job: check_target_of(job, settings.overwrite))
         if failure:
             yield failure
         elif settings.dry_run:
-            yield Outcome(str(job.source.path), str(job.target), Status.PLANNED)
+            yield Outcome(job.source.label, str(job.target), Status.PLANNED)
         else:
             waiting.append(job)
     worker = Worker(model, settings, show_tiles=len(jobs) == 1)
@@ -106,16 +101,18 @@ def run_jobs(jobs: Sequence[Job], model: Model, settings: Settings) -> Iterator[
         start = time.perf_counter()
         failure = _attempt(job, settings, lambda job=job: worker.work_on(job))
         elapsed = round((time.perf_counter() - start) * 1000, 1)
-        yield failure or Outcome(str(job.source.path), str(job.target), Status.DONE, milliseconds=elapsed)
+        yield failure or Outcome(job.source.label, str(job.target), Status.DONE, milliseconds=elapsed)
 
 
 def _attempt(job: Job, settings: Settings, action: Callable[[], None]) -> Outcome | None:
     try:
         action()
+    except BrokenPipeError:
+        raise
     except Exception as problem:
         if settings.traceback:
             raise
-        return Outcome(str(job.source.path), None, Status.FAILED, describe_error(problem, "apply"))
+        return Outcome(job.source.label, None, Status.FAILED, describe_error(problem, "apply"))
     return None
 
 
@@ -143,7 +140,7 @@ class Worker:
     def work_on(self, job: Job) -> None:
         """Do one job. Raises LutkitError or OSError."""
         picture = self._read(job)
-        name = str(job.source.path)
+        name = job.source.label
         self._tell_depth(name, picture)
         result = picture.with_pixels(self._compute(picture))
         if self._settings.strip:
@@ -155,7 +152,7 @@ class Worker:
         from lutkit.images import decode_picture, read_picture
 
         if job.source.is_stdin:
-            return decode_picture(click.get_binary_stream("stdin").read(), "stdin", self._settings.max_pixels)
+            return decode_picture(sys.stdin.buffer.read(), job.source.label, self._settings.max_pixels)
         return read_picture(job.source.path, self._settings.max_pixels)
 
     def _tell_depth(self, name: str, picture: Picture) -> None:
@@ -168,13 +165,19 @@ class Worker:
 
     def _compute(self, picture: Picture) -> Any:
         settings = self._settings
-        with show_progress("tile", None if self._show_tiles else 0) as advance:
+        with make_bar("tile", shown=self._show_tiles) as bar:
+
+            def advance(done: int, total: int) -> None:
+                bar.total = total
+                bar.update(done - bar.n)
+
             return self._model.apply(
                 picture.pixels,
                 threads=settings.threads,
                 backend=settings.backend,
                 tile=settings.tile,
                 progress=advance,
+                on_compile=lambda: say("Compiling kernels; this happens once and takes some seconds."),
             )
 
     def _write(self, job: Job, picture: Picture) -> tuple[str, ...]:
@@ -182,9 +185,8 @@ class Worker:
 
         if job.to_stdout:
             data, notes = encode_picture(picture, ".png")
-            stream = click.get_binary_stream("stdout")
-            stream.write(data)
-            stream.flush()
+            sys.stdout.buffer.write(data)
+            sys.stdout.buffer.flush()
             return notes
         if job.makes_folders:
             job.target.parent.mkdir(parents=True, exist_ok=True)

@@ -111,7 +111,9 @@ def _lines(facts: dict[str, Any]) -> Iterator[str]:
 
 
 def _flatten(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the leaves of nested mappings under names joined by dots."""
+    """Yield the leaves of nested mappings, and of lists of them, under names joined by dots."""
+    if isinstance(value, list) and any(isinstance(inner, dict) for inner in value):
+        value = {str(number): inner for number, inner in enumerate(value, 1)}
     if isinstance(value, dict) and value:
         for key, inner in value.items():
             yield from _flatten(inner, f"{name}.{key}" if name else str(key))

@@ -35,6 +35,11 @@ class Source:
         return str(self.path) == STANDARD_STREAM and not self.found
 
     @property
+    def label(self) -> str:
+        """What it is called in messages."""
+        return "stdin" if self.is_stdin else str(self.path)
+
+    @property
     def stem(self) -> str:
         """Name without suffix, for output names."""
         return "stdin" if self.is_stdin else self.path.stem
