@@ -1,0 +1,32 @@
+"""`lutkit bench`: what it prints."""
+
+import json
+
+from click.testing import CliRunner
+
+from lutkit.cli import main
+
+
+def test_json_is_a_list_of_rows_of_every_engine(tiny_model):
+    result = CliRunner().invoke(main, ["bench", "--json", "--rounds", "1", "-m", str(tiny_model)])
+    assert result.exit_code == 0, result.stderr
+    rows = json.loads(result.stdout)
+    assert {row["engine"] for row in rows} == {"numpy", "cpu"}
+    for row in rows:
+        assert set(row) == {"case", "engine", "threads", "milliseconds", "megapixels_per_second"}
+        pixels = row["megapixels_per_second"] * row["milliseconds"] / 1000
+        assert abs(pixels - 0.2304) < 0.005
+
+
+def test_text_is_a_table(tiny_model):
+    result = CliRunner().invoke(main, ["bench", "--rounds", "1", "-m", str(tiny_model)])
+    header, *rows = result.stdout.splitlines()
+    assert header.split() == ["case", "engine", "threads", "milliseconds", "megapixels/s"]
+    assert len(rows) >= 2
+    assert all(float(row.split()[-1]) > 0 for row in rows)
+
+
+def test_unknown_model_is_one_line():
+    result = CliRunner().invoke(main, ["bench", "-m", "missing.h5"])
+    assert result.exit_code == 1
+    assert result.stderr.count("\n") == 1
