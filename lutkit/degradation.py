@@ -5,6 +5,7 @@ May import `resize` and the error tree; numpy and Pillow only.
 
 import io
 import math
+import re
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import ClassVar, Protocol
@@ -161,3 +162,60 @@ class CompressJpeg:
             Image.fromarray(np.ascontiguousarray(image)).save(file, "JPEG", quality=self.quality, subsampling="4:2:0")
             with Image.open(file) as compressed:
                 return np.array(compressed)
+
+
+TASKS = ("sr", "denoise", "deblock")
+"""Tasks by the name that programs, options and configurations give them."""
+
+DEFAULT_SIGMA = 25.0
+DEFAULT_QUALITY = 10
+
+
+def make_task(kind: str, scale: int, sigma: float = DEFAULT_SIGMA, quality: int = DEFAULT_QUALITY) -> Task:
+    """Return the degradation that a task name and its options mean.
+
+    Parameters
+    ----------
+    kind
+        One of `TASKS`.
+    scale
+        1 for tasks that keep the size.
+    sigma, quality
+        Of `AddNoise` and `CompressJpeg`.
+
+    Raises
+    ------
+    DataError
+        If the task is unknown or the scale does not fit it.
+    """
+    if kind not in TASKS:
+        raise DataError(f"unknown task '{kind}': use one of {', '.join(TASKS)}")
+    if kind == "sr":
+        return Downscale(scale)
+    if scale != 1:
+        raise DataError(f"task {kind} keeps the size, but scale {scale} is given: leave --scale out")
+    return AddNoise(sigma) if kind == "denoise" else CompressJpeg(quality)
+
+
+def find_task(kind: str, scale: int, known: str | None, sigma: float | None, quality: int | None) -> Task:
+    """Return the task of a model; what the options leave open comes from the name of the task it was made for.
+
+    Parameters
+    ----------
+    kind, scale
+        As in `make_task`.
+    known
+        `Task.name` from the model's provenance, such as "denoise-s25", or None.
+    sigma, quality
+        Options, or None.
+
+    Raises
+    ------
+    DataError
+        As `make_task`.
+    """
+    match = re.fullmatch(r"(?:denoise-s|deblock-q)(\d+(?:\.\d+)?)", known or "")
+    level = float(match[1]) if match else None
+    if kind == "denoise":
+        return make_task(kind, scale, sigma=sigma or level or DEFAULT_SIGMA)
+    return make_task(kind, scale, quality=quality or int(level or DEFAULT_QUALITY))

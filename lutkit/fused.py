@@ -5,42 +5,64 @@ Imports torch and the runtime. The forward pass is the kernel that `lutkit apply
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from lutkit.skeleton import quantise_entries
 from lutkit_runtime.kernels.cpu.gradient import stage_gradient
 from lutkit_runtime.kernels.cpu.stage import Stage, claim_stage, run_stage
-from lutkit_runtime.ops import Ensemble, Requantise
+from lutkit_runtime.kernels.cpu.touched import touched_entries
+from lutkit_runtime.ops import Ensemble, Lookup, Requantise
 from lutkit_runtime.program import Program
+
+Entries = Callable[[Lookup, NDArray[np.int64]], torch.Tensor]
+"""Gives the entries of a lookup's table at some rows: (rows, block**2) float32, in units of entries."""
 
 
 class _FusedStage(torch.autograd.Function):
+    """Arguments: the stage, the rows of every lookup that are given (None for all), the codes, the entries."""
+
     @staticmethod
-    def forward(ctx: Any, stage: Stage, codes: torch.Tensor, *tables: torch.Tensor) -> torch.Tensor:
+    def forward(
+        ctx: Any, stage: Stage, rows: list[NDArray[np.int64]] | None, codes: torch.Tensor, *entries: torch.Tensor
+    ) -> torch.Tensor:
         threads = torch.get_num_threads()
-        entries = [table.detach().clamp(-127, 127).round_().to(torch.int8).numpy() for table in tables]
+        tables = [quantise_entries(values.detach()).to(torch.int8).numpy() for values in entries]
+        if rows is not None:
+            tables = [_place(*given) for given in zip(stage.lookups, rows, tables, strict=True)]
         planes = codes.detach().to(torch.uint8).contiguous().numpy()
-        named = {lookup.slot: table for lookup, table in zip(stage.lookups, entries, strict=True)}
+        named = {lookup.slot: table for lookup, table in zip(stage.lookups, tables, strict=True)}
         result = run_stage(stage, named, planes, threads)
-        ctx.saved = stage, planes, result, entries, threads
+        ctx.saved = stage, rows, planes, result, tables, threads
         return torch.from_numpy(result).to(torch.float32)
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        stage, planes, result, entries, threads = ctx.saved
+        stage, rows, planes, result, tables, threads = ctx.saved
         to_tables, to_planes = stage_gradient(
             stage,
-            entries,
+            tables,
             planes,
             result,
             gradients[0].contiguous().numpy(),
             parts=threads,
-            with_planes=ctx.needs_input_grad[1],
+            with_planes=ctx.needs_input_grad[2],
         )
-        plane_gradient = torch.from_numpy(to_planes) if ctx.needs_input_grad[1] else None
-        return (None, plane_gradient, *(torch.from_numpy(gradient) for gradient in to_tables))
+        if rows is not None:
+            to_tables = [gradient[given] for gradient, given in zip(to_tables, rows, strict=True)]
+        plane_gradient = torch.from_numpy(to_planes) if ctx.needs_input_grad[2] else None
+        return (None, None, plane_gradient, *(torch.from_numpy(gradient) for gradient in to_tables))
+
+
+def _place(lookup: Lookup, rows: NDArray[np.int64], entries: NDArray[np.int8]) -> NDArray[np.int8]:
+    """Return a whole table with the given rows filled and 0 elsewhere."""
+    table = np.zeros((lookup.lattice.entries, entries.shape[1]), np.int8)
+    table[rows] = entries
+    return table
 
 
 def claim_program(program: Program) -> tuple[Stage, ...] | None:
@@ -58,7 +80,7 @@ def claim_program(program: Program) -> tuple[Stage, ...] | None:
     return tuple(stages) if 2 * len(stages) == len(program.ops) else None
 
 
-def run_stages(stages: Sequence[Stage], planes: torch.Tensor, tables: dict[str, torch.Tensor]) -> torch.Tensor:
+def run_stages(stages: Sequence[Stage], planes: torch.Tensor, tables: Mapping[str, torch.Tensor]) -> torch.Tensor:
     """Run a chain of fused stages on codes (N, H, W); differentiable in the tables.
 
     Parameters
@@ -71,5 +93,17 @@ def run_stages(stages: Sequence[Stage], planes: torch.Tensor, tables: dict[str, 
         In units of table entries; rounded and clamped on the way in.
     """
     for stage in stages:
-        planes = _FusedStage.apply(stage, planes, *(tables[lookup.slot] for lookup in stage.lookups))
+        planes = _FusedStage.apply(stage, None, planes, *(tables[lookup.slot] for lookup in stage.lookups))
+    return planes
+
+
+def run_touched(stages: Sequence[Stage], planes: torch.Tensor, entries: Entries) -> torch.Tensor:
+    """Run a chain of fused stages, asking only for the table entries that these planes touch.
+
+    The result and its gradients are those of whole tables: a batch of photos touches a small part of a lattice.
+    """
+    for stage in stages:
+        rows = touched_entries(stage, planes.detach().to(torch.uint8).numpy())
+        given = [entries(lookup, some) for lookup, some in zip(stage.lookups, rows, strict=True)]
+        planes = _FusedStage.apply(stage, rows, planes, *given)
     return planes

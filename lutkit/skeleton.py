@@ -7,6 +7,7 @@ clamping are straight-through: rounding passes gradients unchanged, a clamp pass
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
@@ -17,6 +18,8 @@ from lutkit_runtime.ops.ensemble import TURNS
 from lutkit_runtime.ops.lookup import spread_blocks
 from lutkit_runtime.program import Program
 from lutkit_runtime.quantiser import Quantiser
+
+ROWS_AT_ONCE = 1 << 16
 
 
 class Filling(Protocol):
@@ -89,8 +92,11 @@ class NetworkFilling(torch.nn.Module):
 
     def entries(self, samples: torch.Tensor) -> torch.Tensor:
         """Return integer-valued entries (..., outputs) for codes (..., axes), both float32."""
-        outputs = self.network(samples.reshape(-1, samples.shape[-1]) / 255)
-        return quantise_straight(outputs, self.quantiser).reshape(*samples.shape[:-1], -1)
+        rows = samples.reshape(-1, samples.shape[-1]) / 255
+        # Without gradients nothing has to be kept, so that any image and any lattice fits in memory.
+        parts = (rows,) if torch.is_grad_enabled() else rows.split(ROWS_AT_ONCE)
+        entries = torch.cat([quantise_straight(self.network(part), self.quantiser) for part in parts])
+        return entries.reshape(*samples.shape[:-1], -1)
 
     def sums(self, lookup: Lookup, samples: torch.Tensor) -> torch.Tensor:
         """Evaluate the network at the samples themselves: no lattice is involved."""
@@ -102,18 +108,17 @@ class NetworkFilling(torch.nn.Module):
         return self.entries(nodes.float())
 
 
-class TableFilling(torch.nn.Module):
+@dataclass(frozen=True)
+class TableFilling:
     """A slot filled by a trainable table.
 
     Parameters
     ----------
-    table : float32, (entries, outputs)
+    values : float32, (entries, outputs)
         In units of table entries, -127 to 127.
     """
 
-    def __init__(self, table: torch.Tensor) -> None:
-        super().__init__()
-        self.values = torch.nn.Parameter(table.float())
+    values: torch.Tensor
 
     def sums(self, lookup: Lookup, samples: torch.Tensor) -> torch.Tensor:
         """Interpolate the quantised table; differentiable in the table and in the samples."""

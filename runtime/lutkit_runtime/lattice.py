@@ -72,8 +72,11 @@ class Lattice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """Split integer codes (0 to 255, any integer array) into cell (0 to nodes - 2) and fraction (0 to step - 1)."""
         return codes >> self.interval, codes & (self.step - 1)
 
+    def samples_of(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """Return the sample codes at which table rows are evaluated, shape (rows, axes)."""
+        codes = self.node_codes
+        return np.stack([codes[rows // stride % self.nodes_per_axis] for stride in self.strides], axis=-1)
+
     def node_samples(self, start: int = 0, stop: int | None = None) -> NDArray[np.uint8]:
         """Return the sample codes of table rows `start` to `stop`, shape (rows, axes), in flat order."""
-        flat = np.arange(start, self.entries if stop is None else stop)
-        codes = self.node_codes
-        return np.stack([codes[flat // stride % self.nodes_per_axis] for stride in self.strides], axis=-1)
+        return self.samples_of(np.arange(start, self.entries if stop is None else stop))

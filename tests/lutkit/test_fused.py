@@ -37,7 +37,7 @@ def test_fused_equals_ops_forward_and_backward(name):
     rng = np.random.default_rng(7)
     planes = torch.from_numpy(rng.integers(0, 256, (3, 6, 5)).astype(np.float32))
     tables = make_tables(program, 3)
-    fillings = {name: TableFilling(table.clone()) for name, table in tables.items()}
+    fillings = {name: TableFilling(table.clone().requires_grad_()) for name, table in tables.items()}
     weights = torch.from_numpy(rng.normal(size=(3, 6 * program.scale, 5 * program.scale)).astype(np.float32))
 
     expected = run_program(program, planes, fillings)

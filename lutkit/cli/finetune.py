@@ -1,0 +1,81 @@
+"""`lutkit finetune`: train the tables themselves. May import click; the train side inside functions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from lutkit.cli.options import PATH, device_option, examples, overwrite_option
+
+
+@click.command(
+    epilog=examples(
+        "lutkit finetune",
+        "lutkit finetune runs/x2 --data photos --val photos-val --steps 8000",
+        "lutkit finetune model.h5 --data photos -o better.h5",
+    ),
+)
+@click.argument("source", metavar="RUN|ARTEFACT", type=PATH, default=Path("runs/default"))
+@click.option("--data", type=PATH, help="Folder of photos to train on; default: the run's, else generated images.")
+@click.option("--val", type=PATH, help="Folder of photos to validate on; default: the run's, else held out.")
+@click.option("--steps", type=click.IntRange(min=1), help="Optimisation steps; default: 2500.")
+@click.option("--rate", type=click.FloatRange(0, 1, min_open=True), help="Learning rate at the start; default: 0.001.")
+@click.option("--batch", type=click.IntRange(min=1), help="Patches per step; default: 16.")
+@click.option("--sigma", type=click.FloatRange(0, 255, min_open=True), help="Noise to remove; default: the model's.")
+@click.option("--quality", type=click.IntRange(1, 100), help="JPEG quality to repair; default: the model's.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of everything random.")
+@device_option
+@click.option("-o", "--output", type=PATH, help="Artefact to write; default: lut-finetuned.h5 in the run.")
+@click.option("--resume", is_flag=True, help="Go on from the checkpoint of an interrupted finetuning.")
+@overwrite_option
+def command(
+    source: Path,
+    data: Path | None,
+    val: Path | None,
+    steps: int | None,
+    rate: float | None,
+    batch: int | None,
+    sigma: float | None,
+    quality: int | None,
+    seed: int,
+    device: str,
+    output: Path | None,
+    resume: bool,
+    overwrite: bool,
+) -> None:
+    """Train the tables themselves.
+
+    Starts from a run's transferred tables or from any artefact. What is optimised is exactly what lutkit apply
+    computes; the best step on the validation photos is kept. Next: lutkit apply.
+    """
+    import sys
+
+    import msgspec
+
+    from lutkit.cli.training import report_interruption
+    from lutkit.configuration import FINETUNE
+    from lutkit.finetune import find_job, finetune, write_finetuned
+    from lutkit.train import Watch, choose_device
+    from lutkit_runtime.errors import DataError
+
+    changes = {"steps": steps, "learning_rate": rate, "batch": batch}
+    recipe = msgspec.structs.replace(FINETUNE, **{name: value for name, value in changes.items() if value is not None})
+    recipe = msgspec.structs.replace(
+        recipe,
+        final_rate=recipe.learning_rate * FINETUNE.final_rate / FINETUNE.learning_rate,
+        validate_every=min(recipe.validate_every, recipe.steps),
+    )
+    job = find_job(source, recipe, data=data, val=val, sigma=sigma, quality=quality, seed=seed, output=output)
+    if job.output.exists() and not overwrite:
+        raise DataError(f"{job.output} exists: overwrite it with -y, or name another file with -o")
+    watch = Watch(say=lambda line: click.echo(line, err=True), show_progress=sys.stderr.isatty())
+    with report_interruption("the same command and --resume"):
+        result = finetune(job, choose_device(device), watch, resume=resume)
+    write_finetuned(job, result, overwrite=overwrite)
+    fidelity = result.fidelity
+    click.echo(
+        f"table {fidelity.before:.3f} dB -> finetuned {fidelity.after:.3f} dB ({fidelity.gain:+.3f} dB) on "
+        f"{fidelity.images} {fidelity.pairs}, best step {result.best_step}; wrote {job.output}",
+        err=True,
+    )

@@ -1,0 +1,84 @@
+"""`lutkit train`: train the networks of a model. May import click; the train side inside functions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from lutkit.cli.options import PATH, device_option, examples
+
+DEFAULT_RUN = Path("runs/default")
+
+
+@click.command(
+    epilog=examples(
+        "lutkit train",
+        "lutkit train --data photos --val photos-val --scale 2 --run runs/x2",
+        "lutkit train sr-lut --task denoise --sigma 15",
+        "lutkit train --resume",
+    ),
+)
+@click.argument("family", required=False)
+@click.option("--data", type=PATH, help="Folder of photos to train on; generated images without it.")
+@click.option("--val", type=PATH, help="Folder of photos to validate on; without it some of the data are held out.")
+@click.option("--task", type=click.Choice(["sr", "denoise", "deblock"]), help="What the model undoes; default: sr.")
+@click.option("--scale", type=click.IntRange(1, 4), help="Enlargement; default: 4 for sr, else 1.")
+@click.option(
+    "--sigma", type=click.FloatRange(0, 255, min_open=True), help="Noise to remove, in 8-bit codes; default: 25."
+)
+@click.option("--quality", type=click.IntRange(1, 100), help="JPEG quality to repair; default: 10.")
+@click.option("--run", "run", type=PATH, default=DEFAULT_RUN, show_default=True, help="Folder of the run.")
+@click.option(
+    "--preset",
+    type=click.Choice(["quick", "paper"]),
+    help="quick (default): within ten minutes on 2 cores; paper: as published.",
+)
+@click.option("--steps", type=click.IntRange(min=1), help="Optimisation steps; default: the preset's.")
+@click.option("--config", type=PATH, help="JSON or TOML file of fields that differ from the preset.")
+@click.option("--seed", type=click.IntRange(min=0), help="Seed of everything random; default: 0.")
+@device_option
+@click.option("--tensorboard", is_flag=True, help="Write event files for TensorBoard into the run.")
+@click.option("--resume", is_flag=True, help="Go on from the run's checkpoint.")
+@click.option("-y", "--yes", "overwrite", is_flag=True, help="Start anew over a run that exists.")
+def command(run: Path, device: str, tensorboard: bool, resume: bool, overwrite: bool, **choices: Any) -> None:
+    """Train the networks of a model.
+
+    FAMILY is mulut (the default) or sr-lut. The run folder receives the networks, a log and checkpoints; stopping with
+    Ctrl-C leaves a checkpoint, from which --resume goes on as if nothing had happened. Next: lutkit transfer.
+    """
+    import sys
+
+    from lutkit.cli.training import make_config, report_interruption
+    from lutkit.run import Run
+    from lutkit.train import Watch, choose_device, train
+    from lutkit_runtime.errors import DataError
+
+    folder = Run(run)
+    if resume:
+        given = [f"--{name}" for name, value in choices.items() if value is not None]
+        if given:
+            raise DataError(f"--resume goes on as the run began: leave {', '.join(given)} out")
+        config = folder.read_config()
+    else:
+        if folder.is_run() and not overwrite:
+            raise DataError(
+                f"run {run} exists: go on with --resume, name another with --run, or start anew over it with -y"
+            )
+        config = make_config(**choices)
+    torch_device = choose_device(device)
+    watch = Watch(
+        say=lambda line: click.echo(line, err=True), show_progress=sys.stderr.isatty(), tensorboard=tensorboard
+    )
+    if not resume:
+        config.recipe.validate()
+        folder.clear()
+        folder.write_config(config)
+    with report_interruption(f"lutkit train --run {run} --resume"):
+        progress = train(folder, config, torch_device, watch, resume=resume)
+    click.echo(
+        f"best of {progress.step} steps: step {progress.best_step}, validation {progress.best_psnr:.3f} dB, "
+        f"{progress.seconds / 60:.1f} minutes; next: lutkit transfer{'' if run == DEFAULT_RUN else f' {run}'}",
+        err=True,
+    )

@@ -1,0 +1,74 @@
+"""What the commands of the train side share: configurations from options, interruption. Imports click and the train side."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+import msgspec
+
+from lutkit.configuration import PAPER, QUICK, QUICK_WIDTH, RunConfig, override, read_config
+from lutkit.families import find_family
+from lutkit_runtime.errors import DataError
+
+INTERRUPTED = 130
+
+
+def make_config(
+    *,
+    family: str | None,
+    data: Path | None,
+    val: Path | None,
+    task: str | None,
+    scale: int | None,
+    sigma: float | None,
+    quality: int | None,
+    preset: str | None,
+    steps: int | None,
+    config: Path | None,
+    seed: int | None,
+) -> RunConfig:
+    """Return the configuration that options mean: the preset, then the `--config` file, then the options.
+
+    Raises DataError where they contradict each other.
+    """
+    changes = read_config(config) if config else {}
+    name = family or changes.pop("family", "mulut")
+    task = task or changes.get("model", {}).get("task", "sr")
+    model = msgspec.structs.replace(find_family(name).defaults, task=task, scale=4 if task == "sr" else 1)
+    if preset == "paper":
+        recipe = PAPER.get(name, PAPER["mulut"])
+    else:
+        recipe, model = QUICK, msgspec.structs.replace(model, width=QUICK_WIDTH)
+    made = RunConfig(family=name, model=model, recipe=recipe)
+    if config:
+        made = override(made, changes, str(config))
+    options = {
+        "data": str(data.resolve()) if data else None,
+        "val": str(val.resolve()) if val else None,
+        "sigma": sigma,
+        "quality": quality,
+        "seed": seed,
+        "model": {"scale": scale} if scale else None,
+        "recipe": {"steps": steps, "validate_every": min(made.recipe.validate_every, steps)} if steps else None,
+    }
+    made = override(made, {key: value for key, value in options.items() if value is not None}, "the command line")
+    for option, value, needed in (("--sigma", sigma, "denoise"), ("--quality", quality, "deblock")):
+        if value is not None and made.model.task != needed:
+            raise DataError(f"{option} belongs to --task {needed}, but the task is {made.model.task}")
+    _ = made.task
+    return made
+
+
+@contextmanager
+def report_interruption(resume_command: str) -> Generator[None]:
+    """Turn an interrupted loop into one line that says how to go on, and the exit code of interruption."""
+    from lutkit.loop import Interrupted
+
+    try:
+        yield
+    except Interrupted as stop:
+        click.echo(f"{stop}; the checkpoint is written, go on with: {resume_command}", err=True)
+        raise click.exceptions.Exit(INTERRUPTED) from stop

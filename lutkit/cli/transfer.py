@@ -1,0 +1,68 @@
+"""`lutkit transfer`: turn trained networks into tables. May import click; the train side inside functions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from lutkit.cli.options import PATH, examples, overwrite_option
+
+
+@click.command(
+    epilog=examples(
+        "lutkit transfer", "lutkit transfer --interval 5", "lutkit transfer runs/x2 -o x2.h5 --val photos-val"
+    ),
+)
+@click.argument("run", type=PATH, default=Path("runs/default"))
+@click.option(
+    "--interval",
+    type=click.IntRange(0, 8),
+    help="Binary logarithm of the step between nodes: smaller is finer and larger; default: the run's, 4.",
+)
+@click.option("-o", "--output", type=PATH, help="Artefact to write; default: lut.h5 in the run.")
+@click.option(
+    "--val", type=PATH, help="Folder of photos on which networks and tables are compared; default: the run's."
+)
+@click.option("--lr", type=PATH, help="Degraded versions of these photos, made elsewhere.")
+@overwrite_option
+def command(
+    run: Path, interval: int | None, output: Path | None, val: Path | None, lr: Path | None, overwrite: bool
+) -> None:
+    """Turn trained networks into tables.
+
+    RUN is a run folder, by default runs/default. Every network is evaluated at every node of its lattice; what the
+    tables lose against the networks is measured and written into the artefact. Next: lutkit finetune.
+    """
+    import sys
+
+    from lutkit.evaluate import read_pairs
+    from lutkit.photos import validation_photos
+    from lutkit.run import Run
+    from lutkit.train import load_model
+    from lutkit.transfer import make_artefact, measure_transfer, transfer_networks
+    from lutkit_runtime.artefact import write_artefact
+    from lutkit_runtime.errors import DataError
+
+    if lr is not None and val is None:
+        raise DataError("--lr needs --val, the folder of the photos it was made from")
+    folder = Run(run)
+    config = folder.read_config()
+    target = output or folder.table_file
+    if target.exists() and not overwrite:
+        raise DataError(f"{target} exists: overwrite it with -y, or name another file with -o")
+    model = load_model(folder, config)
+    chosen = config.model.interval if interval is None else interval
+    program, tables = transfer_networks(model, chosen, show_progress=sys.stderr.isatty())
+    if val is not None and lr is not None:
+        pairs, description = read_pairs(val, lr, config.task.scale), f"photos of {val.name}"
+    else:
+        data, own = (Path(name) if name else None for name in (config.data, config.val))
+        pairs, description = validation_photos(data, val or own, config.task, config.seed)
+    fidelity = measure_transfer(model, program, tables, pairs, config.task, description)
+    write_artefact(target, make_artefact(config, chosen, program, tables, fidelity), overwrite=overwrite)
+    click.echo(
+        f"network {fidelity.before:.3f} dB -> table {fidelity.after:.3f} dB ({fidelity.gain:+.3f} dB) on "
+        f"{fidelity.images} {description}; wrote {target}",
+        err=True,
+    )

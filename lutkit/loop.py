@@ -1,0 +1,277 @@
+"""The optimisation loop of `train` and `finetune`: steps, validation, checkpoints, log, progress, interruption.
+
+Family-blind. Imports torch, the configuration and the checkpoint files.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from lutkit.checkpoints import load_checkpoint, save_checkpoint
+from lutkit.configuration import Recipe
+from lutkit.data import PatchSource
+from lutkit.run import Log
+from lutkit.trainable import Trainable
+from lutkit_runtime.errors import DataError
+
+SHARPEST_CODE = 255.0
+
+
+class Interrupted(Exception):
+    """The loop was asked to stop; its checkpoint is written."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__(f"stopped after step {step}")
+        self.step = step
+
+
+@dataclass
+class Progress:
+    """Where a loop stands; all of it is in the checkpoint.
+
+    Parameters
+    ----------
+    step : int
+        Steps done.
+    best_psnr : float
+        Highest validation PSNR so far, dB.
+    best_step : int
+    best : dict
+        Parameters at the best step.
+    seconds : float
+        Time spent in steps and validation, over all sessions of the run.
+    """
+
+    step: int = 0
+    best_psnr: float = -math.inf
+    best_step: int = 0
+    best: dict[str, torch.Tensor] = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Loop:
+    """One optimisation.
+
+    Parameters
+    ----------
+    model : Trainable
+    recipe : Recipe
+    unit : float
+        What a change of 1 in an output in [-1, 1] is in the parameters; multiplies the learning rate.
+    source : PatchSource
+    validate : callable
+        Returns the PSNR in dB of the model as it stands on the validation pairs, given the step.
+    seed : int
+    checkpoint, log : Path
+    tensorboard : Path or None
+        Folder for TensorBoard's event files.
+    show_progress : bool
+    """
+
+    model: Trainable
+    recipe: Recipe
+    unit: float
+    source: PatchSource
+    validate: Callable[[int], float]
+    seed: int
+    checkpoint: Path
+    log: Path
+    tensorboard: Path | None = None
+    show_progress: bool = False
+
+    def run(self, *, resume: bool) -> Progress:
+        """Optimise from the start or from the checkpoint; the model ends with its best parameters.
+
+        Raises Interrupted after SIGINT or SIGTERM, once the checkpoint is written, and DataError where a checkpoint
+        does not belong to this run.
+        """
+        module = self.model.module
+        optimiser = torch.optim.Adam(module.parameters(), lr=self.recipe.learning_rate, fused=True)
+        rng = np.random.default_rng(self.seed)
+        progress = Progress()
+        average = _Average(module, self.recipe.average)
+        if resume:
+            self._restore(load_checkpoint(self.checkpoint), optimiser, rng, progress, average)
+        log = Log(self.log)
+        log.cut(progress.step)
+        device = next(module.parameters()).device
+        losses: list[float] = []
+        started = time.perf_counter() - progress.seconds
+        with _stop_signals() as stop, self._bar(progress.step) as bar, _open_board(self.tensorboard) as board:
+            while progress.step < self.recipe.steps:
+                losses.append(self._step(optimiser, rng, progress.step, device))
+                average.update()
+                progress.step += 1
+                progress.seconds = time.perf_counter() - started
+                bar.update()
+                if progress.step % self.recipe.validate_every == 0 or progress.step == self.recipe.steps:
+                    entry = self._score(progress, average, losses, optimiser)
+                    log.add(entry)
+                    for name in ("loss", "psnr", "learning_rate"):
+                        board(name, entry[name], progress.step)
+                    bar.set_postfix_str(f"val {progress.best_psnr:.3f} dB at {progress.best_step}")
+                    losses.clear()
+                    self._save(optimiser, rng, progress, average)
+                if stop.is_set() and progress.step < self.recipe.steps:
+                    self._save(optimiser, rng, progress, average)
+                    raise Interrupted(progress.step)
+        module.load_state_dict(progress.best)
+        return progress
+
+    def rate_at(self, step: int) -> float:
+        """Return the learning rate of a step (from 0): linear warm-up times a cosine from first to final rate."""
+        recipe = self.recipe
+        warm = min(1.0, (step + 1) / recipe.warmup) if recipe.warmup else 1.0
+        fall = 0.5 * (1 + math.cos(math.pi * step / recipe.steps))
+        return warm * (recipe.final_rate + (recipe.learning_rate - recipe.final_rate) * fall)
+
+    def _step(
+        self, optimiser: torch.optim.Optimizer, rng: np.random.Generator, step: int, device: torch.device
+    ) -> float:
+        for group in optimiser.param_groups:
+            group["lr"] = self.rate_at(step) * self.unit
+        degraded, target = self.source.sample(rng, self.recipe.batch, self.recipe.crop)
+        planes = torch.from_numpy(degraded).to(device).float()
+        codes = self.model.run(planes, self.recipe.interval_at(step))
+        loss = ((codes - torch.from_numpy(target).to(device)) / SHARPEST_CODE).square().mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        self.model.confine()
+        return loss.item()
+
+    def _score(
+        self, progress: Progress, average: _Average, losses: list[float], optimiser: torch.optim.Optimizer
+    ) -> dict[str, Any]:
+        with average.in_place():
+            psnr = self.validate(progress.step)
+            if psnr > progress.best_psnr or not progress.best:
+                progress.best_psnr, progress.best_step = psnr, progress.step
+                progress.best = {name: value.clone() for name, value in self.model.module.state_dict().items()}
+        return {
+            "step": progress.step,
+            "loss": float(np.mean(losses)),
+            "psnr": psnr,
+            "learning_rate": optimiser.param_groups[0]["lr"],
+            "seconds": round(progress.seconds, 3),
+        }
+
+    def _save(
+        self, optimiser: torch.optim.Optimizer, rng: np.random.Generator, progress: Progress, average: _Average
+    ) -> None:
+        save_checkpoint(
+            self.checkpoint,
+            {
+                "model": self.model.module.state_dict(),
+                "average": average.values,
+                "optimiser": optimiser.state_dict(),
+                "patches": json.dumps(rng.bit_generator.state),
+                "progress": dict(vars(progress)),
+                "steps": self.recipe.steps,
+            },
+        )
+
+    def _restore(
+        self,
+        state: dict[str, Any],
+        optimiser: torch.optim.Optimizer,
+        rng: np.random.Generator,
+        progress: Progress,
+        average: _Average,
+    ) -> None:
+        if state.get("steps") != self.recipe.steps:
+            raise DataError(
+                f"checkpoint {self.checkpoint} belongs to a run of {state.get('steps')} steps, this one has "
+                f"{self.recipe.steps}: the schedule would break; leave --steps out when resuming"
+            )
+        try:
+            self.model.module.load_state_dict(state["model"])
+            optimiser.load_state_dict(state["optimiser"])
+            rng.bit_generator.state = json.loads(state["patches"])
+            average.values = state["average"]
+            for name, value in state["progress"].items():
+                setattr(progress, name, value)
+        except (KeyError, RuntimeError, ValueError) as error:
+            raise DataError(f"checkpoint {self.checkpoint} is of another model: train without --resume") from error
+
+    def _bar(self, done: int) -> tqdm[Any]:
+        return tqdm(
+            total=self.recipe.steps, initial=done, unit="step", disable=not self.show_progress, dynamic_ncols=True
+        )
+
+
+class _Average:
+    """Running average of a module's parameters; with decay 0 it is the parameters themselves."""
+
+    def __init__(self, module: torch.nn.Module, decay: float) -> None:
+        self._module = module
+        self._decay = decay
+        self.values = {name: value.clone() for name, value in module.state_dict().items()} if decay else {}
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """Take the parameters of one more step in."""
+        for name, value in self._module.state_dict().items() if self._decay else ():
+            self.values[name].lerp_(value, 1 - self._decay)
+
+    @contextmanager
+    def in_place(self) -> Generator[None]:
+        """Let the module hold the averages for a while."""
+        if not self._decay:
+            yield
+            return
+        current = {name: value.clone() for name, value in self._module.state_dict().items()}
+        self._module.load_state_dict(self.values)
+        try:
+            yield
+        finally:
+            self._module.load_state_dict(current)
+
+
+@contextmanager
+def _stop_signals() -> Generator[threading.Event]:
+    """Turn SIGINT and SIGTERM into an event, so that a step is never cut in half; a second one stops at once."""
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+
+    def note(number: int, _frame: Any) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _open_board(folder: Path | None) -> Generator[Callable[[str, float, int], None]]:
+    """Give a function that writes a scalar for TensorBoard, or one that does nothing."""
+    if folder is None:
+        yield lambda _name, _value, _step: None
+        return
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise DataError("--tensorboard needs the package tensorboard: pip install 'lutkit[tensorboard]'") from error
+    with SummaryWriter(str(folder)) as writer:
+        yield writer.add_scalar

@@ -1,0 +1,122 @@
+"""Run folders: where a training run keeps its configuration, networks, tables, checkpoints and log.
+
+Imports the configuration and the atomic writer; no torch.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from lutkit.configuration import RunConfig
+from lutkit_runtime.atomic import write_atomically
+from lutkit_runtime.errors import DataError
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder.
+
+    Parameters
+    ----------
+    folder : Path
+    """
+
+    folder: Path
+
+    @property
+    def config_file(self) -> Path:
+        """JSON of the RunConfig."""
+        return self.folder / "run.json"
+
+    @property
+    def network_file(self) -> Path:
+        """Best networks, safetensors, keys ``{slot}/{parameter}``."""
+        return self.folder / "network.safetensors"
+
+    @property
+    def log_file(self) -> Path:
+        """JSON lines, one per validation."""
+        return self.folder / "log.jsonl"
+
+    @property
+    def table_file(self) -> Path:
+        """Artefact that transfer writes."""
+        return self.folder / "lut.h5"
+
+    @property
+    def finetuned_file(self) -> Path:
+        """Artefact that finetune writes."""
+        return self.folder / "lut-finetuned.h5"
+
+    @property
+    def checkpoint_file(self) -> Path:
+        """Newest state of training, from which `--resume` continues."""
+        return self.folder / "checkpoint.pt"
+
+    def is_run(self) -> bool:
+        """Whether the folder holds a run."""
+        return self.config_file.is_file()
+
+    def read_config(self) -> RunConfig:
+        """Return the configuration; raises DataError where there is none or it is damaged."""
+        try:
+            return msgspec.json.decode(self.config_file.read_bytes(), type=RunConfig)
+        except OSError as error:
+            raise DataError(
+                f"{self.folder} is no run folder ({self.config_file.name}: {error.strerror}): "
+                f"run lutkit train --run {self.folder}, or name another run"
+            ) from error
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise DataError(f"{self.config_file} is damaged ({error}): restore it or train again") from error
+
+    def write_config(self, config: RunConfig) -> None:
+        """Create the folder and write the configuration."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DataError(
+                f"run folder {self.folder} cannot be made ({error.strerror}): choose another --run"
+            ) from error
+        text = json.dumps(msgspec.to_builtins(config), indent=2) + "\n"
+        write_atomically(self.config_file, text.encode(), overwrite=True, error=DataError)
+
+    def clear(self) -> None:
+        """Remove what an earlier run left in the folder, and nothing else."""
+        own = (self.config_file, self.network_file, self.checkpoint_file, self.log_file, self.table_file)
+        for file in (*own, *self.folder.glob(f"{self.finetuned_file.stem}*")):
+            file.unlink(missing_ok=True)
+
+
+class Log:
+    """A JSON-lines log that survives being cut off: a resumed run first drops the lines that it will write again.
+
+    Parameters
+    ----------
+    file : Path
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
+    def cut(self, step: int) -> None:
+        """Drop the lines after a step, and a last line that was cut off."""
+        if not self._file.is_file():
+            return
+        kept: list[str] = []
+        for line in self._file.read_text(encoding="utf-8").splitlines():
+            try:
+                if json.loads(line)["step"] <= step:
+                    kept.append(line + "\n")
+            except (ValueError, KeyError, TypeError):
+                continue
+        write_atomically(self._file, "".join(kept).encode(), overwrite=True, error=DataError)
+
+    def add(self, entry: dict[str, Any]) -> None:
+        """Append one line."""
+        with self._file.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(entry) + "\n")

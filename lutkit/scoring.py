@@ -1,0 +1,72 @@
+"""What `eval` scores: an artefact through the runtime, or the networks of a run that was not transferred yet.
+
+Imports the runtime; torch only for networks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from lutkit.degradation import Task, find_task
+from lutkit.evaluate import Restore
+from lutkit.resolve import find_model, newest_artefact
+from lutkit.run import Run
+from lutkit_runtime.engine import load
+from lutkit_runtime.errors import DataError
+
+
+@dataclass(frozen=True)
+class Restorer:
+    """A model that undoes a task.
+
+    Parameters
+    ----------
+    restore : callable
+        uint8 image to uint8 image.
+    task : Task
+    description : str
+        What it is, for people.
+    """
+
+    restore: Restore
+    task: Task
+    description: str
+
+
+def open_restorer(
+    model: str,
+    *,
+    task: str | None,
+    sigma: float | None,
+    quality: int | None,
+    backend: str = "auto",
+    threads: int | None = None,
+) -> Restorer:
+    """Open a MODEL argument for scoring; options left None are the model's own.
+
+    Raises
+    ------
+    DataError
+        Where there is no such model or the task does not fit it.
+    """
+    path = Path(model)
+    if path.is_dir() and newest_artefact(path) is None and Run(path).is_run():
+        from lutkit.train import load_model
+
+        run = Run(path)
+        config = run.read_config()
+        known = find_task(config.model.task, config.model.scale, config.task.name, sigma, quality)
+        _check_task(task, config.model.task)
+        return Restorer(load_model(run, config).restore, known, f"networks of the run {path}")
+    source = find_model(model)
+    loaded = load(source.path)
+    own = loaded.provenance.get("task")
+    _check_task(task, loaded.program.task)
+    known = find_task(loaded.program.task, loaded.program.scale, own if isinstance(own, str) else None, sigma, quality)
+    return Restorer(lambda image: loaded.apply(image, backend=backend, threads=threads), known, source.description)
+
+
+def _check_task(asked: str | None, own: str) -> None:
+    if asked is not None and asked != own:
+        raise DataError(f"the model's task is {own}, not {asked}: leave --task out or name another model")

@@ -1,0 +1,87 @@
+# pyright: basic
+"""Which table entries a stage reads for given planes. Imports the stage kernel.
+
+Training a network through its table needs the network only at these nodes: a batch of photos touches a small part of a
+four-dimensional lattice.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from lutkit_runtime.interpolation import Interpolation
+from lutkit_runtime.kernels.cpu.stage import Stage, _describe, _pad
+from lutkit_runtime.kernels.cpu.stage_lines import CHUNK, VERTICES, _address
+
+_U = np.uint64
+
+
+def touched_entries(stage: Stage, planes: NDArray[np.uint8]) -> list[NDArray[np.int64]]:
+    """Return, per lookup, the ascending table rows that any pixel under any turn reads.
+
+    Rows are included whose weight is 0, since gradients to samples depend on them.
+
+    Parameters
+    ----------
+    stage : Stage
+    planes : uint8, (N, H, W)
+    """
+    count, height, width = planes.shape
+    reach = stage.reach
+    _, strides, masks, offsets = _describe(stage, width + 2 * reach)
+    found: list[NDArray[np.int64]] = []
+    padded = _pad(planes, reach, stage.padding).reshape(-1)
+    for number, lookup in enumerate(stage.lookups):
+        seen = np.zeros(lookup.lattice.entries, np.uint8)
+        _mark(
+            padded,
+            (count, height, width, reach),
+            strides[number],
+            masks[number],
+            offsets[number],
+            stage.interval,
+            int(stage.interpolation is Interpolation.SRLUT),
+            np.empty(CHUNK * VERTICES, np.int32),
+            np.empty(CHUNK * VERTICES, np.int32),
+            seen,
+        )
+        found.append(np.flatnonzero(seen))
+    return found
+
+
+@njit(cache=True, nogil=True, boundscheck=False, error_model="numpy")
+def _mark(padded, extent, strides, masks, offsets, interval, confuse, rows, weights, seen):
+    """Twin of `walk_simplex` on every pixel: set `seen` at each vertex."""
+    planes, height, width, reach = extent
+    row_stride = width + 2 * reach
+    for line in range(planes * height):
+        plane = line // height
+        anchor = (plane * (height + 2 * reach) + line - plane * height + reach) * row_stride + reach
+        for start in range(0, width, CHUNK):
+            count = min(CHUNK, width - start)
+            here = anchor + start
+            for turn in range(4):
+                first = (
+                    here + offsets[turn, 0],
+                    here + offsets[turn, 1],
+                    here + offsets[turn, 2],
+                    here + offsets[turn, 3],
+                )
+                _address(
+                    padded,
+                    (_U(first[0]), _U(first[1]), _U(first[2]), _U(first[3])),
+                    (strides[0], strides[1], strides[2], strides[3]),
+                    (masks[0], masks[1], masks[2], masks[3]),
+                    interval,
+                    confuse,
+                    1,
+                    rows,
+                    weights,
+                    _U(0),
+                    _U(count),
+                )
+                for vertex in range(5):
+                    for x in range(count):
+                        seen[rows[vertex * CHUNK + x]] = 1
