@@ -102,8 +102,8 @@ def _lines(facts: dict[str, Any]) -> Iterator[str]:
             offsets = " ".join(f"({row},{column})" for row, column in table["offsets"])
             yield f"  {table['slot']:<16} {offsets}"
             yield (
-                f"  {'':<16} {table['nodes_per_axis']} nodes per axis, {table['entries']:,} x {table['outputs']} entries, "
-                f"{table['interpolation']}, {table['padding']} padding"
+                f"  {'':<16} {table['nodes_per_axis']} nodes per axis, {table['entries']:,} x {table['outputs']} "
+                f"entries, {table['interpolation']}, {table['padding']} padding"
             )
     if facts["provenance"]:
         yield "provenance"

@@ -91,7 +91,7 @@ def _find_entry(entry: str, suffixes: frozenset[str]) -> list[Source]:
     for name in sorted(glob.glob(entry, recursive=True)):  # noqa: PTH207
         match = Path(name)
         if match.is_dir():
-            # `**` lists what is in folders by itself; a folder that another pattern matches is searched like a named one.
+            # `**` lists what is in folders by itself; a folder that another pattern matches is searched as if named.
             found += [] if "**" in path.parts else _find_in_folder(match, base, suffixes)
         elif match.suffix.lower() in suffixes:
             found.append(Source(match, match.parent.relative_to(base), found=True))
