@@ -17,6 +17,9 @@ from lutkit_runtime.ops import Lookup
 from lutkit_runtime.program import Program, Tables
 
 
+ROWS_TOGETHER = 4096
+
+
 class Trainable(Protocol):
     """A model as the training loop sees it."""
 
@@ -91,9 +94,11 @@ class NetworkModel:
 
     def _entries(self, lookup: Lookup, rows: NDArray[np.int64]) -> torch.Tensor:
         """Evaluate a slot's network at some nodes of its lattice."""
-        samples = torch.from_numpy(lookup.lattice.samples_of(rows)).float()
+        # A few sizes that return at every step: torch prepares a matrix product anew for each size it meets.
+        padded = np.resize(rows, -(-len(rows) // ROWS_TOGETHER) * ROWS_TOGETHER)
+        samples = torch.from_numpy(lookup.lattice.samples_of(padded)).float()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._low_precision):
-            return self.fillings[lookup.slot].entries(samples)
+            return self.fillings[lookup.slot].entries(samples)[: len(rows)]
 
     def tables(self, interval: int) -> dict[str, torch.Tensor]:
         """Return the tables at an interval, differentiable, (entries, outputs) float32 in units of entries."""
