@@ -1,4 +1,4 @@
-"""What a MODEL argument means: a built-in name, an artefact or a run folder. May import the runtime, lutkit.models."""
+"""What a MODEL argument means: a built-in name, an artefact or a run folder. May import lutkit.models, lutkit.run."""
 
 from __future__ import annotations
 
@@ -7,13 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lutkit.models import builtin_names, find_builtin
+from lutkit.run import Run
 from lutkit_runtime.errors import DataError
 
 DEFAULT_RUN = Path("runs/default")
 DEFAULT_BUILTIN = "sr-x4"
-
-STAGES = ("lut-finetuned.h5", "lut.h5")
-"""Artefacts that a run folder may hold, newest first; named by `lutkit finetune` and `lutkit transfer`."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +41,7 @@ def find_model(model: str | Path) -> ModelSource:
     Raises
     ------
     DataError
-        Where there is no such model, or a run folder whose network has not been transferred.
+        Where there is no such model, or a run folder whose networks have not been transferred.
     """
     name = os.fspath(model)
     if name in builtin_names():
@@ -73,13 +71,16 @@ def find_default_model() -> ModelSource:
     return builtin
 
 
-def newest_artefact(run: Path) -> Path | None:
+def newest_artefact(folder: Path) -> Path | None:
     """Return the newest artefact of a run folder: finetuned before transferred; None where there is none."""
-    return next((run / name for name in STAGES if (run / name).is_file()), None)
+    run = Run(folder)
+    return next((path for path in (run.finetuned_file, run.table_file) if path.is_file()), None)
 
 
-def _find_in_run(run: Path) -> ModelSource:
-    newest = newest_artefact(run)
+def _find_in_run(folder: Path) -> ModelSource:
+    newest = newest_artefact(folder)
     if newest is None:
-        raise DataError(f"{run} holds neither {' nor '.join(STAGES)}: run lutkit transfer {run}")
-    return ModelSource(newest, run.resolve().name, f"{newest.name} of the run {run}")
+        if Run(folder).is_run():
+            raise DataError(f"the run {folder} has networks but no tables yet: run lutkit transfer {folder}")
+        raise DataError(f"{folder} is no run folder: name one, an artefact (.h5) or a built-in model")
+    return ModelSource(newest, folder.resolve().name, f"{newest.name} of the run {folder}")

@@ -267,7 +267,7 @@ def test_large_pictures_are_refused(run, tmp_path):
     ("make", "told"),
     [
         (lambda path, model: None, "there is no model"),
-        (lambda path, model: path.mkdir(), "lutkit transfer"),
+        (lambda path, model: path.mkdir(), "no run folder"),
         (lambda path, model: path.write_bytes(b"text"), "not a lutkit artefact"),
         (lambda path, model: path.write_bytes(model[:-1]), "cut off"),
         (lambda path, model: path.write_bytes(model[:-9] + b"?" + model[-8:]), "damaged"),

@@ -45,6 +45,9 @@ def test_builtin_names_come_before_files(run, builtin, tmp_path, tiny_model):
 def test_runs_stand_for_their_newest_artefact(run, tmp_path):
     run_folder = tmp_path / "runs" / "mine"
     run_folder.mkdir(parents=True)
+    with pytest.raises(DataError, match="runs/mine is no run folder"):
+        find_model("runs/mine")
+    (run_folder / "run.json").touch()
     with pytest.raises(DataError, match="run lutkit transfer runs/mine"):
         find_model("runs/mine")
     for name in ("lut.h5", "lut-finetuned.h5"):
@@ -197,7 +200,7 @@ def test_import_options_reach_the_importer(run, tmp_path):
         (["info", "missing.h5"], 1, "there is no model 'missing.h5'"),
         (["info", "there.h5"], 1, "not a lutkit artefact"),
         (["info"], 2, "Usage"),
-        (["verify", "in"], 1, "lutkit transfer"),
+        (["verify", "in"], 1, "in is no run folder"),
     ],
 )
 def test_bad_input_is_one_line(run, tmp_path, arguments, code, told):
