@@ -30,7 +30,7 @@ def tidy_exif(raw: bytes) -> tuple[bytes | None, int]:
     Returns
     -------
     block
-        The tidied TIFF structure; None where its first directory cannot be read.
+        The tidied TIFF structure; None where its first directory cannot be read to its end.
     orientation
         1 to 8; 1 where there is none.
     """
@@ -44,6 +44,8 @@ def tidy_exif(raw: bytes) -> tuple[bytes | None, int]:
         found = block.integer(entries[_ORIENTATION]) or 1
         orientation = found if found <= 8 else 1
         block.set_integer(entries[_ORIENTATION], 1)
+    if link is None:
+        return None, orientation
     block.put(link, "I", 0)
     return bytes(block.data), orientation
 
@@ -76,14 +78,17 @@ class _Block:
         self._order = orders[raw[:4]]
         self.first = self._get(4, "I")
 
-    def directory(self, offset: int) -> tuple[dict[int, int], int]:
-        """Return tag to position of its 12-byte entry, and the position of the link to the next directory."""
+    def directory(self, offset: int) -> tuple[dict[int, int], int | None]:
+        """Return tag to position of its 12-byte entry, and the position of the link to the next directory.
+
+        Where the data end too early: those entries that are whole, and None.
+        """
         if offset < 8:
             raise ValueError("directory inside the header")
-        count = self._get(offset, "H")
-        link = offset + 2 + 12 * count
-        self._get(link, "I")
-        return {self._get(place, "H"): place for place in range(offset + 2, link, 12)}, link
+        link = offset + 2 + 12 * self._get(offset, "H")
+        end = min(link, len(self.data) - 11)
+        entries = {self._get(place, "H"): place for place in range(offset + 2, end, 12)}
+        return entries, link if link + 4 <= len(self.data) else None
 
     def integer(self, entry: int) -> int | None:
         """Return the value of an entry that holds one unsigned integer, else None."""

@@ -24,6 +24,7 @@ def check_place(path: Path, overwrite: bool) -> None:
         In one line: what is in the way, and what to do about it.
     """
     try:
+        os.path.realpath(path)  # raises ValueError for a path that no system call takes
         folder = path.parent
         if not folder.exists():
             raise ImageError(f"{path}: the folder {folder} does not exist; make it, or choose another output")
