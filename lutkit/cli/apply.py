@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import click
 
-from lutkit.cli.batch import Outcome, Settings, Status, make_bar, run_jobs, say
+from lutkit.cli.batch import Outcome, Settings, Status, make_bar, print_data, run_jobs, say
 from lutkit.cli.group import FAILED
 from lutkit.cli.options import (
     backend_option,
@@ -104,8 +104,7 @@ def command(
     for outcome in outcomes:
         _report(outcome, as_json=as_json)
     worked = run_jobs(jobs, load(found.path), settings)
-    with make_bar("picture", shown=len(jobs) > 1) as bar:
-        bar.total = len(jobs)
+    with make_bar("picture", len(jobs), shown=len(jobs) > 1) as bar:
         for outcome in worked:
             bar.update()
             _report(outcome, as_json=as_json)
@@ -122,9 +121,9 @@ def _report(outcome: Outcome, *, as_json: bool) -> None:
         message = outcome.message or ""
         say(message if message.startswith(outcome.input) else f"{outcome.input}: {message}")
     if as_json:
-        click.echo(json.dumps(dataclasses.asdict(outcome), ensure_ascii=False))
+        print_data(json.dumps(dataclasses.asdict(outcome)))
     elif outcome.status is Status.PLANNED:
-        click.echo(f"{outcome.input} -> {outcome.output}")
+        print_data(f"{outcome.input} -> {outcome.output}")
 
 
 def _summarise(outcomes: Sequence[Outcome]) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from lutkit.cli.group import describe_error
+from lutkit.cli.group import describe_error, one_line
 from lutkit.cli.targets import Job, check_folders
 
 if TYPE_CHECKING:
@@ -65,18 +65,25 @@ class Settings:
 
 
 def say(text: str) -> None:
-    """Print a line on stderr, above a progress bar if there is one."""
+    """Print one line on stderr, above a progress bar if there is one."""
     from tqdm import tqdm
 
-    tqdm.write(text, file=sys.stderr)
+    tqdm.write(one_line(text), file=sys.stderr)
 
 
-def make_bar(unit: str, *, shown: bool = True) -> Any:
+def print_data(text: str) -> None:
+    """Print one line on stdout, above a progress bar if there is one."""
+    from tqdm import tqdm
+
+    tqdm.write(one_line(text), file=sys.stdout)
+
+
+def make_bar(unit: str, total: int | None = None, *, shown: bool = True) -> Any:
     """Return a tqdm progress bar on stderr; it shows nothing where that is no terminal, or `shown` is not set."""
     from tqdm import tqdm
 
     # disable=None: off where the stream is no terminal.
-    return tqdm(unit=unit, file=sys.stderr, leave=False, disable=None if shown else True)
+    return tqdm(unit=unit, total=total, file=sys.stderr, leave=False, disable=None if shown else True)
 
 
 def run_jobs(jobs: Sequence[Job], model: Model, settings: Settings) -> Iterator[Outcome]:

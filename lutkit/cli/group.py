@@ -100,7 +100,20 @@ def describe_error(problem: Exception, command: str | None = None) -> str:
                 f"internal error ({type(problem).__name__}: {problem}): please report it, with what this shows: "
                 f"lutkit --traceback {shlex.join(sys.argv[1:])}"
             )
-    return " ".join(text.split())
+    return one_line(text)
+
+
+def one_line(text: str) -> str:
+    """Return text as one line that steers no terminal: names of files may hold line ends and control characters."""
+    return escape_controls(" ".join(text.split()))
+
+
+def escape_controls(text: str) -> str:
+    """Return text with characters that cannot be shown, such as those that steer a terminal, as escape sequences."""
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
+        for character in text
+    )
 
 
 _REMEDIES = {

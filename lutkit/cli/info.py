@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lutkit.cli.group import escape_controls
 from lutkit.cli.options import examples, json_option, model_argument, print_json
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def command(model: str, as_json: bool) -> None:
     if as_json:
         print_json(facts)
     else:
-        click.echo("\n".join(_lines(facts)))
+        click.echo("\n".join(escape_controls(line) for line in _lines(facts)))
 
 
 def describe_model(source: ModelSource, artefact: Artefact) -> dict[str, Any]:

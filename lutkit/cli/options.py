@@ -50,8 +50,8 @@ def examples(*lines: str) -> str:
 
 
 def print_json(value: Any) -> None:
-    """Print one JSON value on stdout, indented for people."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    """Print one JSON value on stdout, indented for people, in ASCII so that any name can be printed anywhere."""
+    click.echo(json.dumps(value, indent=2))
 
 
 class LazyChoice(click.ParamType):

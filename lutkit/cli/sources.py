@@ -67,20 +67,26 @@ def find_sources(inputs: Sequence[str], suffixes: Iterable[str]) -> tuple[list[S
     sources: dict[str, Source] = {}
     problems: list[Problem] = []
     for entry in inputs:
-        found = _find_entry(entry, known)
-        if not found:
-            problems.append(Problem(entry, _explain_nothing(entry)))
+        unreadable: list[Problem] = []
+        try:
+            found = _find_entry(entry, known, unreadable)
+            if not found and not unreadable:
+                unreadable.append(Problem(entry, _explain_nothing(entry)))
+        except OSError as problem:
+            found = []
+            unreadable.append(Problem(entry, _explain_refusal(problem)))
+        problems += unreadable
         for source in found:
             sources.setdefault(entry if source.is_stdin else os.path.realpath(source.path), source)
     return list(sources.values()), problems
 
 
-def _find_entry(entry: str, suffixes: frozenset[str]) -> list[Source]:
+def _find_entry(entry: str, suffixes: frozenset[str], problems: list[Problem]) -> list[Source]:
     path = Path(entry)
     if entry == STANDARD_STREAM:
         return [Source(path)]
     if path.is_dir():
-        return _find_in_folder(path, path, suffixes)
+        return _find_in_folder(path, path, suffixes, problems)
     if os.path.lexists(path):
         return [Source(path)]
     if not glob.has_magic(entry):
@@ -92,25 +98,25 @@ def _find_entry(entry: str, suffixes: frozenset[str]) -> list[Source]:
         match = Path(name)
         if match.is_dir():
             # `**` lists what is in folders by itself; a folder that another pattern matches is searched as if named.
-            found += [] if "**" in path.parts else _find_in_folder(match, base, suffixes)
+            found += [] if "**" in path.parts else _find_in_folder(match, base, suffixes, problems)
         elif match.suffix.lower() in suffixes:
             found.append(Source(match, match.parent.relative_to(base), found=True))
     return found
 
 
-def _find_in_folder(folder: Path, base: Path, suffixes: frozenset[str]) -> list[Source]:
+def _find_in_folder(folder: Path, base: Path, suffixes: frozenset[str], problems: list[Problem]) -> list[Source]:
     found: list[Source] = []
-    for parent, folders, names in os.walk(folder, onerror=_raise):
+
+    def tell(problem: OSError) -> None:
+        problems.append(Problem(str(problem.filename), _explain_refusal(problem)))
+
+    for parent, folders, names in os.walk(folder, onerror=tell):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
             path = Path(parent, name)
             if path.suffix.lower() in suffixes and not name.startswith("."):
                 found.append(Source(path, path.parent.relative_to(base), found=True))
     return found
-
-
-def _raise(problem: OSError) -> None:
-    raise problem
 
 
 def _fixed_part(pattern: Path) -> Path:
@@ -121,6 +127,10 @@ def _fixed_part(pattern: Path) -> Path:
             break
         fixed.append(part)
     return Path(*fixed)
+
+
+def _explain_refusal(problem: OSError) -> str:
+    return f"{problem.strerror or problem}; check the name and the permissions"
 
 
 def _explain_nothing(entry: str) -> str:

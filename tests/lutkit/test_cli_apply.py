@@ -102,6 +102,29 @@ def test_bad_pictures_are_named_and_the_others_go_on(run, tmp_path):
     assert result.stderr.splitlines()[-1] == "6 pictures: 3 done, 3 failed"
 
 
+def test_names_with_strange_characters_stay_on_one_line(run, tmp_path):
+    pixels = save(tmp_path / "a\n\x1b[31mb.png")
+    done = run("a\n\x1b[31mb.png")
+    assert done.exit_code == 0, done.stderr
+    assert done.stderr.splitlines()[-1] == r"a \x1b[31mb.png -> a__[31mb_tiny.png"
+    assert read("a__[31mb_tiny.png").shape == (10, 12, 3)
+    assert pixels.shape == (5, 6, 3)
+    listed = run("a\n\x1b[31mb.png", "-y", "--dry-run", "--json")
+    assert json.loads(listed.stdout)["input"] == "a\n\x1b[31mb.png"
+
+
+def test_compilation_is_announced_once(run, tmp_path, monkeypatch):
+    from lutkit_runtime.engine import Model
+
+    def apply(self, image, *, on_compile, **options):
+        on_compile()
+        return image
+
+    monkeypatch.setattr(Model, "apply", apply)
+    save(tmp_path / "a.png")
+    assert run("a.png").stderr.count("Compiling kernels") == 1
+
+
 def test_existing_outputs_can_be_skipped(run, tmp_path):
     for name in ("a.png", "b.png"):
         save(tmp_path / name)

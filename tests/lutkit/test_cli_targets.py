@@ -1,5 +1,7 @@
 """Which pictures INPUT means and where their results go."""
 
+import errno
+import os
 from pathlib import Path
 
 import click
@@ -62,6 +64,22 @@ def test_what_is_not_there_is_named_and_the_rest_goes_on(photos):
     found, problems = list_found("missing.png", "photos/a.png", "*.tiff", "empty")
     assert found == ["photos/a.png"]
     assert problems == ["missing.png", "*.tiff", "empty"]
+
+
+def test_folders_that_cannot_be_read_are_named_and_the_rest_goes_on(photos, monkeypatch):
+    able = os.scandir
+
+    def scan(path):
+        if str(path).endswith("sub"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return able(path)
+
+    monkeypatch.setattr(os, "scandir", scan)
+    assert list_found("photos") == (["photos/a.png", "photos/b.JPG"], ["photos/sub"])
+
+
+def test_names_too_long_for_the_system_are_named(photos):
+    assert list_found("a" * 300, "photos/a.png") == (["photos/a.png"], ["a" * 300])
 
 
 def test_default_output_lies_beside_the_input(photos):
