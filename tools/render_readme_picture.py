@@ -17,7 +17,7 @@ import lutkit_runtime
 from lutkit.resize import resize_bicubic
 from lutkit.resolve import find_model
 
-CROPS = ((8, 44, 80, 60), (86, 44, 80, 60))
+CROPS = ((8, 44, 80, 60), (80, 44, 80, 60))
 """Left, top, width and height of the parts that are shown, in pixels of the sample."""
 
 SAMPLE_WIDTH = 160
