@@ -12,6 +12,7 @@ import struct
 import zlib
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
@@ -19,16 +20,19 @@ import numpy as np
 from lutkit.images.png_chunks import SIGNATURE, pack_chunk
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
     from numpy.typing import NDArray
 
     from lutkit.images.picture import Picture
 
 _COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}
-# Bytes of pixels in a strip, and strips under way for each thread.
+# Bytes of pixels in a strip.
 _STRIP_BYTES = 1 << 20
 _MOST_THREADS = 8
+# Ways to deflate, and how much of a strip is deflated in each to choose.
+_STRATEGIES = (zlib.Z_RLE, zlib.Z_DEFAULT_STRATEGY)
+_SAMPLE_BYTES = 1 << 15
 
 
 def encode_png(stream: BinaryIO, picture: Picture) -> tuple[str, ...]:
@@ -41,13 +45,14 @@ def encode_png(stream: BinaryIO, picture: Picture) -> tuple[str, ...]:
         stream.write(pack_chunk(b"iCCP", b"icc\0\0" + zlib.compress(picture.icc)))
     if picture.exif:
         stream.write(pack_chunk(b"eXIf", picture.exif))
-    for body in _deflate(picture.pixels):
-        stream.write(pack_chunk(b"IDAT", body))
+    with closing(_deflate(picture.pixels)) as bodies:  # ends the threads too where writing fails
+        for body in bodies:
+            stream.write(pack_chunk(b"IDAT", body))
     stream.write(pack_chunk(b"IEND", b""))
     return ()
 
 
-def _deflate(pixels: NDArray[Any]) -> Iterator[bytes]:
+def _deflate(pixels: NDArray[Any]) -> Generator[bytes, None, None]:
     """Yield the pieces of the zlib stream of the filtered rows, compressed a strip at a time by several threads."""
     rows = max(1, _STRIP_BYTES // pixels[0].nbytes)
     tops = range(0, pixels.shape[0], rows)
@@ -76,10 +81,17 @@ def _deflate(pixels: NDArray[Any]) -> Iterator[bytes]:
 def _encode_strip(pixels: NDArray[Any], top: int, bottom: int) -> tuple[NDArray[np.uint8], bytes]:
     """Return the filtered rows and their deflate blocks, which end on a byte so that the next strip's can follow."""
     filtered = _filter_rows(pixels, top, bottom)
-    # Matching runs only: after filtering, longer matches cost more time than they save bytes on photographs.
-    packer = zlib.compressobj(1, zlib.DEFLATED, -15, 9, zlib.Z_RLE)
-    last = bottom >= pixels.shape[0]
-    return filtered, packer.compress(filtered.data) + packer.flush(zlib.Z_FINISH if last else zlib.Z_SYNC_FLUSH)
+    data = filtered.reshape(-1)
+    middle = max(0, (len(data) - _SAMPLE_BYTES) // 2)
+    sample = data[middle : middle + _SAMPLE_BYTES]
+    # Matching runs only is quicker and smaller on photographs, matching anything is far smaller on drawings and ramps.
+    strategy = min(_STRATEGIES, key=lambda strategy: len(_pack(sample, strategy, zlib.Z_SYNC_FLUSH)))
+    return filtered, _pack(data, strategy, zlib.Z_FINISH if bottom >= pixels.shape[0] else zlib.Z_SYNC_FLUSH)
+
+
+def _pack(data: NDArray[np.uint8], strategy: int, ending: int) -> bytes:
+    packer = zlib.compressobj(1, zlib.DEFLATED, -15, 9, strategy)
+    return packer.compress(data.data) + packer.flush(ending)
 
 
 def _filter_rows(pixels: NDArray[Any], top: int, bottom: int) -> NDArray[np.uint8]:
