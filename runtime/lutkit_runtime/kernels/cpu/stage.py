@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from lutkit_runtime.interpolation import Interpolation
 from lutkit_runtime.kernels.cpu.compiling import limit_threads
-from lutkit_runtime.kernels.cpu.stage_lines import CHUNK, VERTICES, run_lines
+from lutkit_runtime.kernels.cpu.stage_lines import CHUNK, LANES, VERTICES, count_lanes, run_lines
 from lutkit_runtime.ops import Add, Ensemble, Lookup, Requantise
 from lutkit_runtime.ops.ensemble import TURNS
 from lutkit_runtime.padding import Padding
@@ -112,8 +112,8 @@ def claim_stage(ensemble: Ensemble, requantise: Requantise) -> Stage | None:
 
 def join_tables(stage: Stage, tables: Mapping[str, NDArray[np.int8]]) -> NDArray[np.int8]:
     """Return the tables of a stage one after the other, as `run_joined` wants them; int8, one-dimensional."""
-    flat = [np.ascontiguousarray(tables[lookup.slot]).reshape(-1) for lookup in stage.lookups]
-    return flat[0] if len(flat) == 1 else np.concatenate(flat)
+    # the kernel reads whole lanes, and so a little past the last row
+    return np.concatenate([*(tables[lookup.slot].reshape(-1) for lookup in stage.lookups), np.zeros(LANES, np.int8)])
 
 
 def run_stage(
@@ -153,33 +153,33 @@ def run_joined(
 ) -> NDArray[np.uint8]:
     """Run a stage whose tables `join_tables` has joined; otherwise as `run_stage`."""
     count, height, width = planes.shape
-    outputs = stage.block**2
     if out is None:
         out = np.empty((count, height * stage.block, width * stage.block), np.uint8)
     elif np.shares_memory(planes, out):
         raise ValueError("out overlaps planes; give an array of its own")
     reach = stage.reach
+    lanes = count_lanes(stage.block)
     sums_type = np.int16 if stage.largest_sum < 2**15 else np.int32
     with limit_threads(threads) as workers:
         run_lines(
-            _pad(planes, reach, stage.padding).reshape(-1),
+            pad_planes(planes, reach, stage.padding).reshape(-1),
             (count, height, width, reach),
             joined,
-            *_describe(stage, width + 2 * reach),
+            *describe_lookups(stage, width + 2 * reach),
             (stage.interval, int(stage.interpolation is Interpolation.SRLUT)),
             (np.float32(stage.requantise.bias), np.float32(stage.requantise.divisor)),
             (0,) * stage.block,
             np.empty(workers * CHUNK * VERTICES, np.int32),
             np.empty(workers * CHUNK * VERTICES, np.int32),
-            np.empty(workers * CHUNK * TURNS * outputs, sums_type),
-            np.empty(workers * CHUNK * outputs, np.uint8),
+            np.empty(workers * CHUNK * TURNS * lanes, sums_type),
+            np.empty(workers * CHUNK * lanes, np.uint8),
             workers,
             out.reshape(-1),
         )
     return out
 
 
-def _pad(planes: NDArray[np.uint8], reach: int, padding: Padding) -> NDArray[np.uint8]:
+def pad_planes(planes: NDArray[np.uint8], reach: int, padding: Padding) -> NDArray[np.uint8]:
     """Return planes (N, H, W) with `reach` more pixels on every side; C-contiguous."""
     count, height, width = planes.shape
     padded = np.empty((count, height + 2 * reach, width + 2 * reach), np.uint8)
@@ -195,7 +195,7 @@ def _pad(planes: NDArray[np.uint8], reach: int, padding: Padding) -> NDArray[np.
     return padded
 
 
-def _describe(
+def describe_lookups(
     stage: Stage, row_stride: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int32], NDArray[np.int64]]:
     """Return first entry, strides, masks (0 for axes that do not exist) and flat offsets of every lookup and turn."""

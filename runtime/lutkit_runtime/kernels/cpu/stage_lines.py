@@ -9,6 +9,8 @@ What makes it fast, each measured:
 - Every array is an argument of the parallel kernel, whole and flat: so LLVM is told that none overlaps another.
 - The length of the tuple `side` is the block size. A tuple's length is part of its type, so every block size has a
   kernel of its own (and its own place in the cache) in which the loops over a block are unrolled and vectorised.
+- Blocks of more than one value are summed in lanes, a multiple of 16: LLVM vectorises a loop of that length and unrolls
+  a shorter one into scalar code, five times slower. The surplus lanes read on into the next row and are never used.
 """
 
 from __future__ import annotations
@@ -22,6 +24,8 @@ from lutkit_runtime.kernels.cpu.compiling import compile_kernel
 CHUNK = 128
 """Pixels that are addressed at once: the scratch of a chunk stays in the first-level cache."""
 
+LANES = 16
+
 VERTICES = 5
 """Vertices of the simplex of four axes; a lattice of fewer axes gives the surplus ones weight 0."""
 
@@ -31,6 +35,11 @@ STRIDE_BITS = 22
 _I = np.int32
 _U = np.uint64
 _1, _2, _3, _4 = _U(CHUNK), _U(2 * CHUNK), _U(3 * CHUNK), _U(4 * CHUNK)
+
+
+def count_lanes(block: int) -> int:
+    """Return how many values are summed for a pixel: those of its block, up to the next multiple of LANES."""
+    return 1 if block == 1 else -(-(block**2) // LANES) * LANES
 
 
 @njit(inline="always")
@@ -79,7 +88,7 @@ def _address(padded, first, strides, masks, interval, confuse, outputs, rows, we
 
 
 @njit(inline="always")
-def _accumulate(table, base, rows, weights, scratch, sums, first_sum, outputs, count):
+def _accumulate(table, base, rows, weights, scratch, sums, first_sum, lanes, count):
     """Twin of `Lookup.interpolate`: add the weighted table entries of `count` pixels to their sums."""
     for x in range(count):
         at = scratch + x
@@ -87,8 +96,8 @@ def _accumulate(table, base, rows, weights, scratch, sums, first_sum, outputs, c
         row3, row4 = base + _U(rows[_3 + at]), base + _U(rows[_4 + at])
         weight0, weight1, weight2 = weights[at], weights[_1 + at], weights[_2 + at]
         weight3, weight4 = weights[_3 + at], weights[_4 + at]
-        to = first_sum + x * outputs
-        for k in range(outputs):
+        to = first_sum + x * lanes
+        for k in range(lanes):
             # written as one wide expression on purpose: LLVM narrows it to the type of the sums
             sums[to + k] += (
                 weight0 * table[row0 + k]
@@ -100,7 +109,7 @@ def _accumulate(table, base, rows, weights, scratch, sums, first_sum, outputs, c
 
 
 @njit(inline="always")
-def _join_turns(sums, first_sum, per_turn, side, outputs, count):
+def _join_turns(sums, first_sum, per_turn, side, outputs, lanes, count):
     """Add the sums of the four turns into those of turn 0, each block turned back.
 
     Half a turn reverses a block, so turn 2 joins turn 0 and turn 3 joins turn 1 by reversed reads, which vectorise;
@@ -109,7 +118,7 @@ def _join_turns(sums, first_sum, per_turn, side, outputs, count):
     last = outputs - _U(1)
     end = side - _U(1)
     for x in range(count):
-        zero = first_sum + x * outputs
+        zero = first_sum + x * lanes
         one = zero + per_turn
         two = one + per_turn
         three = two + per_turn
@@ -156,7 +165,7 @@ def run_lines(
     padded : (N * (H + 2 reach) * (W + 2 reach),)
     extent : (N, H, W, reach)
     table
-        All tables, one after the other.
+        All tables, one after the other, and LANES more entries.
     bases : (lookups,)
         First entry of each lookup's table.
     strides, masks : (lookups, 4)
@@ -168,8 +177,8 @@ def run_lines(
     side
         As long as the block size; the values do not matter.
     rows, weights : (workers * CHUNK * 5,)
-    sums : (workers * CHUNK * 4 * block**2,)
-    codes : (workers * CHUNK * block**2,)
+    sums : (workers * CHUNK * 4 * count_lanes(block),)
+    codes : (workers * CHUNK * count_lanes(block),)
         Scratch.
     workers
         Parts that the lines are divided into.
@@ -184,7 +193,8 @@ def run_lines(
         # inside the parallel loop the length is a constant; computed outside it would arrive as a variable
         block = _U(len(side))
         outputs = block * block
-        per_turn = _U(CHUNK) * outputs
+        lanes = _U(1) if block == _U(1) else (outputs + _U(LANES - 1)) // _U(LANES) * _U(LANES)
+        per_turn = _U(CHUNK) * lanes
         scratch = _U(worker) * _U(CHUNK * VERTICES)
         first_sum = _U(worker) * _U(4) * per_turn
         first_code = _U(worker) * per_turn
@@ -224,13 +234,13 @@ def run_lines(
                             scratch,
                             sums,
                             first_sum + _U(turn) * per_turn,
-                            outputs,
+                            lanes,
                             count,
                         )
-                _join_turns(sums, first_sum, per_turn, block, outputs, count)
-                _round(sums, first_sum, codes, first_code, bias, divisor, count * outputs)
+                _join_turns(sums, first_sum, per_turn, block, outputs, lanes, count)
+                _round(sums, first_sum, codes, first_code, bias, divisor, count * lanes)
                 for row in range(block):
                     to = ((_U(line) * block + row) * _U(width) + _U(start)) * block
                     for x in range(count):
                         for column in range(block):
-                            out[to + x * block + column] = codes[first_code + x * outputs + row * block + column]
+                            out[to + x * block + column] = codes[first_code + x * lanes + row * block + column]
