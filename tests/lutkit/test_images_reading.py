@@ -462,6 +462,7 @@ def test_profiles_must_match_the_pixels():
         (make_pixels("u1", 1), profile),
         (make_pixels("u1", 3), b"no profile"),
         (make_pixels("u1", 3), profile[:-1]),
+        (make_pixels("u1", 3), profile[:36] + b"none" + profile[40:]),
     ):
         picture = decode_picture(save(pixels, "PNG", icc_profile=icc), "x")
         assert picture.icc is None
