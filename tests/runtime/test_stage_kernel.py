@@ -2,13 +2,12 @@
 
 import os
 import platform
-import subprocess
-import sys
 from pathlib import Path
 
 import numba
 import numpy as np
 import pytest
+from fresh_python import run_python
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import fill_tables, images, stages
@@ -178,22 +177,6 @@ def test_claims_published_models() -> None:
     claim(srlut.build_program("s", scale=4, interval=4, compat=True))
     claim(srlut.build_program("v", scale=4, interval=0))
     claim(mulut.build_program(read_patterns("sdyeho"), stages=2, scale=4, interval=4))
-
-
-def run_python(code: str, **environment: str) -> str:
-    """Run code in a fresh process and return what it prints; a failure shows its stderr."""
-    tests = str(Path(__file__).resolve().parents[1])
-    search = os.pathsep.join(filter(None, (tests, os.environ.get("PYTHONPATH"))))
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, "PYTHONPATH": search, **environment},
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 SMALL_CASE = """
