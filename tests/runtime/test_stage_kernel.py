@@ -93,6 +93,39 @@ def test_extreme_tables_do_not_overflow_narrow_sums(interpolation: Interpolation
                 np.testing.assert_array_equal(result, refer(program, tables, planes))
 
 
+def test_published_branch_makes_sums_that_no_correct_weights_make() -> None:
+    """Its weights 1, 14, -13, 14, 0 sum to 16, their magnitudes to 42: three such lookups leave 16 bits."""
+    pattern = IndexPattern(((0, 1), (0, 2), (1, 2), (2, 1)))
+    plane = np.zeros((5, 5), np.uint8)
+    for (row, column), code in zip(pattern.offsets, (1, 0, 15, 14), strict=True):
+        for turns in range(4):
+            turned_row, turned_column = IndexPattern(((row, column),)).rotated(turns).offsets[0]
+            plane[2 + turned_row, 2 + turned_column] = code
+    names = ("a", "b", "c")
+    lookups = tuple(
+        Lookup(
+            output=name,
+            input="image",
+            slot=name,
+            pattern=pattern,
+            lattice=Lattice(4, 4),
+            interpolation=Interpolation.SRLUT,
+        )
+        for name in names
+    )
+    ops = (
+        Ensemble(output="sum", input="image", body=(*lookups, Add(output="turn", terms=names))),
+        Requantise(output="result", input="sum", bias=0, divisor=400),
+    )
+    table = np.full((17**4, 1), 127, np.int8)
+    table[17 + 17**3] = -128  # the vertex of the negative weight
+    program = Program(family="test", task="sr", ops=ops)
+    tables = dict.fromkeys(names, table)
+    wide = ops[0].reference({"image": plane}, tables)
+    assert wide[2, 2] == 12 * (29 * 127 + 13 * 128)
+    np.testing.assert_array_equal(run_stage(claim(program), tables, plane[None]), refer(program, tables, plane[None]))
+
+
 def test_rounds_ties_to_even_at_every_bias() -> None:
     """One sample, interval 0: the sum is four times an entry, and the bias shifts it through all ties."""
     codes = np.arange(256, dtype=np.uint8).reshape(1, 16, 16)
