@@ -8,11 +8,11 @@ four-dimensional lattice.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from lutkit_runtime.interpolation import Interpolation
-from lutkit_runtime.kernels.cpu.stage import Stage, _describe, _pad
+from lutkit_runtime.kernels.cpu.compiling import compile_kernel
+from lutkit_runtime.kernels.cpu.stage import Stage, describe_lookups, pad_planes
 from lutkit_runtime.kernels.cpu.stage_lines import CHUNK, VERTICES, _address
 
 _U = np.uint64
@@ -30,9 +30,9 @@ def touched_entries(stage: Stage, planes: NDArray[np.uint8]) -> list[NDArray[np.
     """
     count, height, width = planes.shape
     reach = stage.reach
-    _, strides, masks, offsets = _describe(stage, width + 2 * reach)
+    _, strides, masks, offsets = describe_lookups(stage, width + 2 * reach)
     found: list[NDArray[np.int64]] = []
-    padded = _pad(planes, reach, stage.padding).reshape(-1)
+    padded = pad_planes(planes, reach, stage.padding).reshape(-1)
     for number, lookup in enumerate(stage.lookups):
         seen = np.zeros(lookup.lattice.entries, np.uint8)
         _mark(
@@ -51,7 +51,7 @@ def touched_entries(stage: Stage, planes: NDArray[np.uint8]) -> list[NDArray[np.
     return found
 
 
-@njit(cache=True, nogil=True, boundscheck=False, error_model="numpy")
+@compile_kernel()
 def _mark(padded, extent, strides, masks, offsets, interval, confuse, rows, weights, seen):
     """Twin of `walk_simplex` on every pixel: set `seen` at each vertex."""
     planes, height, width, reach = extent
