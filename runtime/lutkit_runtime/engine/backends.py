@@ -9,19 +9,23 @@ import importlib.util
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lutkit_runtime.engine.planes import Piece
 from lutkit_runtime.errors import BackendError
 from lutkit_runtime.ops import Ensemble, Op, Requantise
 from lutkit_runtime.program import Program, Tables
 
+if TYPE_CHECKING:
+    from lutkit_runtime.kernels.cpu.stage import Stage
+
 Codes = NDArray[np.uint8]
 
-Runner = Callable[[Codes, int | None], Codes]
-"""Planes of codes (N, H, W), C-contiguous, and a limit of threads, to planes (N, H * scale, W * scale)."""
+Runner = Callable[[Codes, int | None, Piece], None]
+"""Takes the codes of an extended tile (colours, H, W), C-contiguous, and a limit of threads; fills the piece."""
 
 Planes = dict[str, NDArray[Any]]
 
@@ -88,7 +92,10 @@ class CpuBackend:
 
     def prepare(self, program: Program, tables: Tables) -> Runner:
         """Return what runs fused stages where it can."""
-        return _chain(program, list(_claim(program, tables)))
+        *steps, last = _claim(program, tables)
+        if isinstance(last, FusedStep):
+            return _chain(program, steps, last)
+        return _chain(program, [*steps, last])
 
     def announcing(self, on_compile: Callable[[], None] | None) -> AbstractContextManager[None]:
         """Return a context that listens to Numba."""
@@ -143,12 +150,17 @@ def find_backend(name: str) -> Backend:
     return backend
 
 
-def _chain(program: Program, steps: Sequence[Step]) -> Runner:
-    def run(codes: Codes, threads: int | None) -> Codes:
+def _chain(program: Program, steps: Sequence[Step], last: FusedStep | None = None) -> Runner:
+    """Return what runs the steps and fills the piece, by `last` where it is given."""
+
+    def run(codes: Codes, threads: int | None, piece: Piece) -> None:
         planes: Planes = {program.input: codes}
         for step in steps:
             step(planes, threads)
-        return planes[program.output]
+        if last is None:
+            piece.store(planes[program.output])
+        else:
+            last.fill(planes, threads, piece)
 
     return run
 
@@ -160,9 +172,38 @@ def _refer(op: Op, tables: Tables) -> Step:
     return step
 
 
+@dataclass(frozen=True)
+class FusedStep:
+    """A stage and its joined tables."""
+
+    stage: Stage
+    joined: NDArray[np.int8]
+
+    def __call__(self, planes: Planes, threads: int | None) -> None:
+        """Make the stage's plane."""
+        from lutkit_runtime.kernels.cpu.stage import run_joined
+
+        planes[self.stage.output] = run_joined(self.stage, self.joined, planes[self.stage.input], threads)
+
+    def fill(self, planes: Planes, threads: int | None, piece: Piece) -> None:
+        """Run as the last stage: without its halo and, for 8 bits, straight into the image."""
+        from lutkit_runtime.kernels.cpu.stage import Target, run_joined, run_window
+
+        image = piece.image
+        source = planes[self.stage.input]
+        if image.dtype != np.uint8:
+            piece.store(run_joined(self.stage, self.joined, source, threads))
+            return
+        row, pixel = image.strides[:2]
+        first = piece.rows.written(piece.scale).start * row + piece.columns.written(piece.scale).start * pixel
+        window = piece.kept(piece.scale // self.stage.block)
+        target = Target(image.reshape(-1), first, plane=1, row=row, pixel=pixel)
+        run_window(self.stage, self.joined, source, threads, window, target)
+
+
 def _claim(program: Program, tables: Tables) -> Iterator[Step]:
     """Yield the steps of a program: a kernel where an ensemble and its requantisation are a stage, else references."""
-    from lutkit_runtime.kernels.cpu.stage import claim_stage, join_tables, run_joined
+    from lutkit_runtime.kernels.cpu.stage import claim_stage, join_tables
 
     codes = {program.input, *(op.output for op in program.ops if isinstance(op, Requantise))}
     readers = [name for op in program.ops for name in op.inputs]
@@ -175,11 +216,6 @@ def _claim(program: Program, tables: Tables) -> Iterator[Step]:
             stage = claim_stage(op, ops[0]) if readers.count(op.output) == 1 else None
         if stage is None:
             yield _refer(op, tables)
-            continue
-        ops.pop(0)
-        joined = join_tables(stage, tables)
-
-        def step(planes: Planes, threads: int | None, stage: Any = stage, joined: NDArray[np.int8] = joined) -> None:
-            planes[stage.output] = run_joined(stage, joined, planes[stage.input], threads)
-
-        yield step
+        else:
+            ops.pop(0)
+            yield FusedStep(stage, join_tables(stage, tables))

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from lutkit_runtime.engine.backends import Backend, Runner, find_backend
-from lutkit_runtime.engine.planes import Image, check_image, from_codes, has_alpha, scale_alpha, to_codes
+from lutkit_runtime.engine.planes import Image, Piece, check_image, has_alpha, scale_alpha, to_codes
 from lutkit_runtime.engine.tiling import cut_image
 from lutkit_runtime.errors import InputError, ProgramError
 from lutkit_runtime.ops import Requantise
@@ -114,9 +114,7 @@ class Model:
         run = self._prepare(chosen)
         with chosen.announcing(on_compile):
             for done, (rows, columns) in enumerate(tiles, 1):
-                codes = run(to_codes(image[rows.read, columns.read]), threads)
-                kept = codes[:, rows.kept(scale), columns.kept(scale)]
-                from_codes(kept, out[rows.written(scale), columns.written(scale)])
+                run(to_codes(image[rows.read, columns.read]), threads, Piece(out, rows, columns, scale))
                 if progress is not None:
                     progress(done, len(tiles))
         if has_alpha(image):

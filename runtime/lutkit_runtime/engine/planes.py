@@ -1,12 +1,17 @@
-"""Images to planes of codes and back: depths, channels, alpha. Imports errors, and OpenCV where it is used."""
+"""Images to planes of codes and back: depths, channels, alpha.
+
+Imports errors and tiling, and OpenCV where it is used.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lutkit_runtime.engine.tiling import Span
 from lutkit_runtime.errors import InputError
 
 Image = NDArray[Any]
@@ -92,11 +97,6 @@ def from_codes(codes: NDArray[np.uint8], out: Image) -> None:
     out : uint8, uint16 or float32, (H, W) or (H, W, channels)
         Codes c become c, 257 c or c / 255; alpha is left alone.
     """
-    if out.dtype == np.uint8 and out.shape[2:] == (3,) and out.strides[1:] == (3, 1):
-        import cv2
-
-        cv2.merge(list(codes), dst=out)  # ten times as fast as writing every third byte with NumPy
-        return
     colours = out[None] if out.ndim == 2 else np.moveaxis(out, 2, 0)[: len(codes)]
     for plane, target in zip(codes, colours, strict=True):
         if target.dtype.kind == "f":
@@ -105,6 +105,34 @@ def from_codes(codes: NDArray[np.uint8], out: Image) -> None:
             np.multiply(plane, np.uint16(257), out=target, dtype=np.uint16)
         else:
             target[...] = plane
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Where the result of one tile belongs.
+
+    Parameters
+    ----------
+    image : array, (H * scale, W * scale) or (H * scale, W * scale, channels), C-contiguous
+        The whole result.
+    rows, columns : Span
+        The tile.
+    scale : int
+    """
+
+    image: Image
+    rows: Span
+    columns: Span
+    scale: int
+
+    def kept(self, scale: int) -> tuple[slice, slice]:
+        """Rows and columns to keep of planes that are `scale` times as large as what the program read."""
+        return self.rows.kept(scale), self.columns.kept(scale)
+
+    def store(self, codes: NDArray[np.uint8]) -> None:
+        """Write the planes that came of the extended tile, (colours, rows * scale, columns * scale)."""
+        rows, columns = self.kept(self.scale)
+        from_codes(codes[:, rows, columns], self.image[self.rows.written(self.scale), self.columns.written(self.scale)])
 
 
 def scale_alpha(image: Image, scale: int, out: Image) -> None:

@@ -83,6 +83,26 @@ class Stage:
         return max(lookup.pattern.reach for lookup in self.lookups)
 
 
+@dataclass(frozen=True)
+class Target:
+    """Where a stage writes: planes one after the other, or the channels of an image, or a part of one.
+
+    Parameters
+    ----------
+    flat : uint8, one-dimensional, C-contiguous
+    first : int
+        Place of the first result of the first plane.
+    plane, row, pixel : int
+        Distances of planes, rows and pixels.
+    """
+
+    flat: NDArray[np.uint8]
+    first: int
+    plane: int
+    row: int
+    pixel: int
+
+
 def claim_stage(ensemble: Ensemble, requantise: Requantise) -> Stage | None:
     """Return the fused stage that equals these two ops, or None where the kernel cannot do them."""
     lookups = tuple(op for op in ensemble.body if isinstance(op, Lookup))
@@ -155,17 +175,46 @@ def run_joined(
     count, height, width = planes.shape
     if out is None:
         out = np.empty((count, height * stage.block, width * stage.block), np.uint8)
-    elif np.shares_memory(planes, out):
-        raise ValueError("out overlaps planes; give an array of its own")
+    target = Target(out.reshape(-1), 0, *(stride for stride in out.strides))
+    run_window(stage, joined, planes, threads, (slice(0, height), slice(0, width)), target)
+    return out
+
+
+def run_window(
+    stage: Stage,
+    joined: NDArray[np.int8],
+    planes: NDArray[np.uint8],
+    threads: int | None,
+    window: tuple[slice, slice],
+    target: Target,
+) -> None:
+    """Run a stage for a part of its planes only, and write the result anywhere.
+
+    Parameters
+    ----------
+    stage, joined, planes, threads
+        As for `run_joined`.
+    window : (rows, columns)
+        Slices with start and stop: the pixels of the planes that are wanted.
+    target : Target
+        Where their results go; may not overlap `planes`.
+    """
+    if np.shares_memory(planes, target.flat):
+        raise ValueError("the target overlaps the planes; give an array of its own")
+    (top, bottom), (left, right) = ((span.start, span.stop) for span in window)
     reach = stage.reach
     lanes = count_lanes(stage.block)
+    padded = pad_planes(planes, reach, stage.padding)
+    plane_read, row_read, _ = padded.strides
     sums_type = np.int16 if stage.largest_sum < 2**15 else np.int32
     with limit_threads(threads) as workers:
         run_lines(
-            pad_planes(planes, reach, stage.padding).reshape(-1),
-            (count, height, width, reach),
+            padded.reshape(-1),
+            (len(planes), bottom - top, right - left),
+            ((top + reach) * row_read + left + reach, plane_read, row_read),
+            (target.first, target.plane, target.row, target.pixel),
             joined,
-            *describe_lookups(stage, width + 2 * reach),
+            *describe_lookups(stage, row_read),
             (stage.interval, int(stage.interpolation is Interpolation.SRLUT)),
             (np.float32(stage.requantise.bias), np.float32(stage.requantise.divisor)),
             (0,) * stage.block,
@@ -174,9 +223,8 @@ def run_joined(
             np.empty(workers * CHUNK * TURNS * lanes, sums_type),
             np.empty(workers * CHUNK * lanes, np.uint8),
             workers,
-            out.reshape(-1),
+            target.flat,
         )
-    return out
 
 
 def pad_planes(planes: NDArray[np.uint8], reach: int, padding: Padding) -> NDArray[np.uint8]:

@@ -142,7 +142,9 @@ def _round(sums, first_sum, codes, first_code, bias, divisor, count):
 @compile_kernel(parallel=True)
 def run_lines(
     padded: NDArray[np.uint8],
-    extent: tuple[int, int, int, int],
+    extent: tuple[int, int, int],
+    source: tuple[int, int, int],
+    target: tuple[int, int, int, int],
     table: NDArray[np.int8],
     bases: NDArray[np.int64],
     strides: NDArray[np.int32],
@@ -158,12 +160,18 @@ def run_lines(
     workers: int,
     out: NDArray[np.uint8],
 ) -> None:
-    """Twin of `Ensemble.reference` and `Requantise.reference`, for planes padded by `reach` on every side.
+    """Twin of `Ensemble.reference` and `Requantise.reference` for a rectangle of every plane.
 
     Parameters
     ----------
-    padded : (N * (H + 2 reach) * (W + 2 reach),)
-    extent : (N, H, W, reach)
+    padded
+        Planes with as many more pixels around the rectangle as the patterns reach.
+    extent : (planes, rows, columns)
+        Size of the rectangle in pixels that are read.
+    source : (first, plane, row)
+        Place of the rectangle's first pixel in `padded`, and the distances of planes and rows.
+    target : (first, plane, row, pixel)
+        Place of the rectangle's first result in `out`, and the distances of planes, rows and pixels.
     table
         All tables, one after the other, and LANES more entries.
     bases : (lookups,)
@@ -182,13 +190,14 @@ def run_lines(
         Scratch.
     workers
         Parts that the lines are divided into.
-    out : (N * H * block * W * block,)
+    out
     """
-    planes, height, width, reach = extent
+    planes, height, width = extent
+    first_read, plane_read, row_read = source
+    first_write, plane_write, row_write, pixel_write = target
     interval, confuse = arithmetic
     bias, divisor = rounding
     lines = planes * height
-    row_stride = width + 2 * reach
     for worker in prange(workers):
         # inside the parallel loop the length is a constant; computed outside it would arrive as a variable
         block = _U(len(side))
@@ -199,8 +208,11 @@ def run_lines(
         first_sum = _U(worker) * _U(4) * per_turn
         first_code = _U(worker) * per_turn
         for line in range(worker * lines // workers, (worker + 1) * lines // workers):
-            plane = line // height
-            anchor = (plane * (height + 2 * reach) + line - plane * height + reach) * row_stride + reach
+            # all planes of a row before the next row: the channels of an image share its cache lines
+            row = line // planes
+            plane = line - row * planes
+            anchor = first_read + plane * plane_read + row * row_read
+            line_write = first_write + plane * plane_write + row * len(side) * row_write
             for start in range(0, width, CHUNK):
                 count = _U(min(CHUNK, width - start))
                 for i in range(_U(4) * per_turn):
@@ -239,8 +251,10 @@ def run_lines(
                         )
                 _join_turns(sums, first_sum, per_turn, block, outputs, lanes, count)
                 _round(sums, first_sum, codes, first_code, bias, divisor, count * lanes)
-                for row in range(block):
-                    to = ((_U(line) * block + row) * _U(width) + _U(start)) * block
+                between = _U(pixel_write)
+                for down in range(block):
+                    to = _U(line_write + start * len(side) * pixel_write) + down * _U(row_write)
+                    at = first_code + down * block
                     for x in range(count):
-                        for column in range(block):
-                            out[to + x * block + column] = codes[first_code + x * lanes + row * block + column]
+                        for right in range(block):
+                            out[to + (x * block + right) * between] = codes[at + x * lanes + right]
