@@ -40,8 +40,8 @@ def deepen(codes: np.ndarray, dtype: type) -> np.ndarray:
 @settings(deadline=None, max_examples=60)
 @given(
     filled_programs(),
-    images(largest=11),
-    st.integers(1, 12),
+    images(largest=8),
+    st.integers(1, 9),
     st.sampled_from([None, 1, 2, 7]),
     st.sampled_from(["auto", *available_backends()]),
 )

@@ -54,6 +54,33 @@ def test_equals_the_references(
     np.testing.assert_array_equal(result, refer(program, tables, planes))
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("block", range(1, 9))
+@pytest.mark.parametrize("padding", Padding)
+def test_every_block_size(block: int, padding: Padding) -> None:
+    """Slow because every block size is a kernel to compile."""
+    lookups = tuple(
+        Lookup(
+            output=name,
+            input="image",
+            slot=name,
+            pattern=NAMED_PATTERNS[name],
+            lattice=Lattice(NAMED_PATTERNS[name].samples, 6),
+            block=block,
+            padding=padding,
+        )
+        for name in "ofv"
+    )
+    ops = (
+        Ensemble(output="sum", input="image", body=(*lookups, Add(output="turn", terms=tuple("ofv")))),
+        Requantise(output="result", input="sum", bias=127 * 768, divisor=768),
+    )
+    program = Program(family="test", task="sr", ops=ops)
+    tables = fill_tables(program, block)
+    planes = np.random.default_rng(block).integers(0, 256, (2, 7, 9), dtype=np.uint8)
+    np.testing.assert_array_equal(run_stage(claim(program), tables, planes), refer(program, tables, planes))
+
+
 @pytest.mark.parametrize("width", [127, 128, 129, 300])
 def test_chunks_of_a_line_join(width: int) -> None:
     program = srlut.build_program("s", scale=2, interval=5)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from lutkit_runtime.interpolation import Interpolation
 from lutkit_runtime.kernels.cpu.compiling import limit_threads
+from lutkit_runtime.kernels.cpu.dealing import new_counter
 from lutkit_runtime.kernels.cpu.stage_lines import CHUNK, LANES, VERTICES, count_lanes, run_lines
 from lutkit_runtime.ops import Add, Ensemble, Lookup, Requantise
 from lutkit_runtime.ops.ensemble import TURNS
@@ -223,6 +224,7 @@ def run_window(
             np.empty(workers * CHUNK * TURNS * lanes, sums_type),
             np.empty(workers * CHUNK * lanes, np.uint8),
             workers,
+            new_counter(),
             target.flat,
         )
 

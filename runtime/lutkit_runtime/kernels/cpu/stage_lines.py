@@ -20,6 +20,7 @@ from numba import njit, prange
 from numpy.typing import NDArray
 
 from lutkit_runtime.kernels.cpu.compiling import compile_kernel
+from lutkit_runtime.kernels.cpu.dealing import take_next
 
 CHUNK = 128
 """Pixels that are addressed at once: the scratch of a chunk stays in the first-level cache."""
@@ -158,6 +159,7 @@ def run_lines(
     sums: NDArray[np.int16 | np.int32],
     codes: NDArray[np.uint8],
     workers: int,
+    counter: NDArray[np.int64],
     out: NDArray[np.uint8],
 ) -> None:
     """Twin of `Ensemble.reference` and `Requantise.reference` for a rectangle of every plane.
@@ -189,7 +191,9 @@ def run_lines(
     codes : (workers * CHUNK * count_lanes(block),)
         Scratch.
     workers
-        Parts that the lines are divided into.
+        How many take part.
+    counter
+        From `new_counter`: deals out the rows.
     out
     """
     planes, height, width = extent
@@ -197,7 +201,6 @@ def run_lines(
     first_write, plane_write, row_write, pixel_write = target
     interval, confuse = arithmetic
     bias, divisor = rounding
-    lines = planes * height
     for worker in prange(workers):
         # inside the parallel loop the length is a constant; computed outside it would arrive as a variable
         block = _U(len(side))
@@ -207,54 +210,56 @@ def run_lines(
         scratch = _U(worker) * _U(CHUNK * VERTICES)
         first_sum = _U(worker) * _U(4) * per_turn
         first_code = _U(worker) * per_turn
-        for line in range(worker * lines // workers, (worker + 1) * lines // workers):
-            # all planes of a row before the next row: the channels of an image share its cache lines
-            row = line // planes
-            plane = line - row * planes
-            anchor = first_read + plane * plane_read + row * row_read
-            line_write = first_write + plane * plane_write + row * len(side) * row_write
-            for start in range(0, width, CHUNK):
-                count = _U(min(CHUNK, width - start))
-                for i in range(_U(4) * per_turn):
-                    sums[first_sum + i] = 0
-                here = anchor + start
-                for lookup in range(len(bases)):
-                    for turn in range(4):
-                        _address(
-                            padded,
-                            (
-                                _U(here + offsets[lookup, turn, 0]),
-                                _U(here + offsets[lookup, turn, 1]),
-                                _U(here + offsets[lookup, turn, 2]),
-                                _U(here + offsets[lookup, turn, 3]),
-                            ),
-                            (strides[lookup, 0], strides[lookup, 1], strides[lookup, 2], strides[lookup, 3]),
-                            (masks[lookup, 0], masks[lookup, 1], masks[lookup, 2], masks[lookup, 3]),
-                            _I(interval),
-                            _I(confuse),
-                            _I(outputs),
-                            rows,
-                            weights,
-                            scratch,
-                            count,
-                        )
-                        _accumulate(
-                            table,
-                            _U(bases[lookup]),
-                            rows,
-                            weights,
-                            scratch,
-                            sums,
-                            first_sum + _U(turn) * per_turn,
-                            lanes,
-                            count,
-                        )
-                _join_turns(sums, first_sum, per_turn, block, outputs, lanes, count)
-                _round(sums, first_sum, codes, first_code, bias, divisor, count * lanes)
-                between = _U(pixel_write)
-                for down in range(block):
-                    to = _U(line_write + start * len(side) * pixel_write) + down * _U(row_write)
-                    at = first_code + down * block
-                    for x in range(count):
-                        for right in range(block):
-                            out[to + (x * block + right) * between] = codes[at + x * lanes + right]
+        while True:
+            # a row of all planes at once: the channels of an image share its cache lines
+            row = take_next(counter)
+            if row >= height:
+                break
+            for plane in range(planes):
+                anchor = first_read + plane * plane_read + row * row_read
+                line_write = first_write + plane * plane_write + row * len(side) * row_write
+                for start in range(0, width, CHUNK):
+                    count = _U(min(CHUNK, width - start))
+                    for i in range(_U(4) * per_turn):
+                        sums[first_sum + i] = 0
+                    here = anchor + start
+                    for lookup in range(len(bases)):
+                        for turn in range(4):
+                            _address(
+                                padded,
+                                (
+                                    _U(here + offsets[lookup, turn, 0]),
+                                    _U(here + offsets[lookup, turn, 1]),
+                                    _U(here + offsets[lookup, turn, 2]),
+                                    _U(here + offsets[lookup, turn, 3]),
+                                ),
+                                (strides[lookup, 0], strides[lookup, 1], strides[lookup, 2], strides[lookup, 3]),
+                                (masks[lookup, 0], masks[lookup, 1], masks[lookup, 2], masks[lookup, 3]),
+                                _I(interval),
+                                _I(confuse),
+                                _I(outputs),
+                                rows,
+                                weights,
+                                scratch,
+                                count,
+                            )
+                            _accumulate(
+                                table,
+                                _U(bases[lookup]),
+                                rows,
+                                weights,
+                                scratch,
+                                sums,
+                                first_sum + _U(turn) * per_turn,
+                                lanes,
+                                count,
+                            )
+                    _join_turns(sums, first_sum, per_turn, block, outputs, lanes, count)
+                    _round(sums, first_sum, codes, first_code, bias, divisor, count * lanes)
+                    between = _U(pixel_write)
+                    for down in range(block):
+                        to = _U(line_write + start * len(side) * pixel_write) + down * _U(row_write)
+                        at = first_code + down * block
+                        for x in range(count):
+                            for right in range(block):
+                                out[to + (x * block + right) * between] = codes[at + x * lanes + right]
