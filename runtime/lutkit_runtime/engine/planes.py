@@ -44,10 +44,11 @@ def _check_finite(image: NDArray[Any]) -> None:
     faults = 0
     first: tuple[int, ...] = ()
     for top in range(0, len(image), _STRIP_ROWS):
-        found = np.argwhere(~np.isfinite(image[top : top + _STRIP_ROWS]))
-        if len(found) and not faults:
-            first = (int(found[0][0]) + top, *(int(place) for place in found[0][1:]))
-        faults += len(found)
+        faulty = ~np.isfinite(image[top : top + _STRIP_ROWS])
+        if not faults and faulty.any():
+            row, *rest = np.unravel_index(int(faulty.argmax()), faulty.shape)
+            first = (int(row) + top, *(int(place) for place in rest))
+        faults += int(np.count_nonzero(faulty))
     if faults:
         where = ", ".join(f"{axis} {place}" for axis, place in zip(("row", "column", "channel"), first, strict=False))
         verb = "sample that is" if faults == 1 else "samples that are"
