@@ -1,4 +1,4 @@
-"""`lutkit import`: read tables that others published. May import click; the rest inside functions."""
+"""`lutkit import`: read tables or networks that others published. May import click; the rest inside functions."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from pathlib import Path
 import click
 
 from lutkit.cli.options import PATH, LazyChoice, examples, overwrite_option
+
+NETWORK_SUFFIXES = frozenset({".pth", ".pt", ".npz", ".safetensors"})
+"""What holds networks rather than tables."""
 
 
 def _list_kinds() -> Iterable[str]:
@@ -21,12 +24,13 @@ def _list_kinds() -> Iterable[str]:
     epilog=examples(
         "lutkit import Model_S_x4_4bit_int8.npy --as sr-lut -o sr-lut.h5",
         "lutkit import models/sr_x4sdy --as mulut -o mulut.h5",
+        "lutkit import Model_200000.state.npz --as mulut -o runs/published",
         "lutkit import my_tables --as mulut --pattern q=0,0:0,1:2,0:1,2 -o mine.h5",
     ),
 )
 @click.argument("sources", nargs=-1, required=True, type=PATH, metavar="SOURCE...")
 @click.option("--as", "kind", type=LazyChoice("kind", _list_kinds), required=True, help="What the source is.")
-@click.option("-o", "--output", type=PATH, required=True, help="Artefact to write (.h5).")
+@click.option("-o", "--output", type=PATH, required=True, help="Artefact to write (.h5); for networks, run folder.")
 @click.option("--pattern", "patterns", multiple=True, help="Published name, or NAME=ROW,COLUMN:ROW,COLUMN:...")
 @click.option("--scale", type=click.IntRange(min=1), help="Enlargement; default: what the table's shape says.")
 @click.option(
@@ -51,6 +55,11 @@ def command(
     from lutkit.formats import import_tables
     from lutkit_runtime.artefact import write_artefact
 
+    if len(sources) == 1 and sources[0].suffix.lower() in NETWORK_SUFFIXES:
+        if patterns or scale or interval is not None or compat:
+            raise click.UsageError("networks tell pattern and scale themselves; --interval belongs to lutkit transfer")
+        _import_network(kind, sources[0], output, overwrite=overwrite)
+        return
     name, offsets = read_patterns(patterns)
     options = {
         "pattern": name,
@@ -63,6 +72,17 @@ def command(
     write_artefact(output, artefact, overwrite=overwrite)
     program = artefact.program
     click.echo(f"{output}: {program.family} for {program.task}, scale {program.scale}", err=True)
+
+
+def _import_network(kind: str, source: Path, folder: Path, *, overwrite: bool) -> None:
+    from lutkit.formats.networks import import_network
+    from lutkit.run import Run
+
+    model = import_network(kind, source, Run(folder), overwrite=overwrite).model
+    click.echo(
+        f"{folder}: networks of {kind}, {model.stages} stage(s), scale {model.scale}; next: lutkit transfer {folder}",
+        err=True,
+    )
 
 
 def read_patterns(entries: tuple[str, ...]) -> tuple[str | None, dict[str, list[tuple[int, int]]]]:

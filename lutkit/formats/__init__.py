@@ -20,6 +20,7 @@ IMPORTERS: dict[str, str] = {
 EXPORTERS: dict[str, str] = {
     "mulut": "lutkit.formats.mulut_tables:export_tables",
     "sr-lut": "lutkit.formats.srlut_tables:export_tables",
+    "npy": "lutkit.formats.npy_export:export_tables",
 }
 """Kind to the function ``(artefact, target, *, overwrite, options...) -> list of written paths``."""
 

@@ -1,0 +1,167 @@
+"""Published networks of SR-LUT and MuLUT: arrays of a state dict to a run folder, ready for transfer.
+
+Layouts: ddlee-cn/MuLUT (``s{stage}_{pattern}.model.conv1.conv.weight`` ...) and yhjo09/SR-LUT (``conv1.weight`` ...).
+Files are read without running anything in them: a pickled module is refused. Imports torch.
+"""
+
+from __future__ import annotations
+
+import math
+import pickle
+import re
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from lutkit.checkpoints import save_networks
+from lutkit.configuration import PAPER, RunConfig
+from lutkit.families import find_family
+from lutkit.families.spatial import SpatialConfig
+from lutkit.run import Run
+from lutkit.trainable import NetworkModel, name_in_module
+from lutkit_runtime.errors import DataError, FormatError
+
+MAX_FILE_BYTES = 1 << 30
+
+Arrays = Mapping[str, torch.Tensor]
+
+_SLOT = re.compile(r"s(?P<stage>\d)_(?P<pattern>[a-z]+)\.model\.(?P<rest>.+)")
+_DENSE_LAYERS = {
+    "enter": "conv1.conv",
+    **{f"hidden.{depth}": f"conv{depth + 2}.conv1.conv" for depth in range(4)},
+    "leave": "conv6.conv",
+}
+_PLAIN_LAYERS = {"enter": "conv1", **{f"hidden.{depth}": f"conv{depth + 2}" for depth in range(4)}, "leave": "conv6"}
+_PATTERN_OF_SAMPLES = {4: "s", 3: "f", 2: "v"}
+
+
+def import_network(kind: str, source: Path, run: Run, *, overwrite: bool = False) -> RunConfig:
+    """Write a published network as a run folder and return its configuration.
+
+    Parameters
+    ----------
+    kind : str
+        ``mulut`` or ``sr-lut``.
+    source : Path
+        State dict (.pth, .pt, .safetensors) or arrays (.npz).
+    run : Run
+        Where to write it.
+    overwrite : bool
+        Replace a run that is there.
+
+    Raises
+    ------
+    FormatError
+        Where the file cannot be read safely or is no such network.
+    DataError
+        Where the run exists or cannot be written.
+    """
+    if kind not in ("mulut", "sr-lut"):
+        raise FormatError(f"networks of kind '{kind}' are not read: the kinds are mulut, sr-lut")
+    if run.is_run() and not overwrite:
+        raise DataError(f"run {run.folder} exists: name another with -o, or replace it with -y")
+    arrays = {name.removeprefix("module."): array for name, array in read_arrays(source).items()}
+    model, slots = _read_mulut(arrays, source) if kind == "mulut" else _read_srlut(arrays, source)
+    recipe = PAPER[kind]
+    config = RunConfig(family=kind, model=model, recipe=recipe)
+    parameters = {
+        f"{name_in_module(slot)}.network.{name}": value
+        for slot, values in slots.items()
+        for name, value in values.items()
+    }
+    try:
+        NetworkModel(find_family(kind), model).load(parameters)
+    except RuntimeError as error:
+        raise FormatError(f"{source} is no {kind} network that lutkit knows: its layers have other shapes") from error
+    run.clear()
+    run.write_config(config)
+    save_networks(run.network_file, parameters)
+    return config
+
+
+def read_arrays(source: Path) -> dict[str, torch.Tensor]:
+    """Return the named arrays of a file; raises FormatError where it cannot be read, or holds more than arrays."""
+    try:
+        if source.stat().st_size > MAX_FILE_BYTES:
+            raise FormatError(f"{source} has {source.stat().st_size} bytes; at most {MAX_FILE_BYTES} are read")
+        if source.suffix.lower() == ".npz":
+            with np.load(source, allow_pickle=False) as archive:
+                content: object = {name: torch.from_numpy(np.asarray(archive[name])) for name in archive.files}
+        elif source.suffix.lower() == ".safetensors":
+            content = load_file(source)
+        else:
+            content = torch.load(source, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise FormatError(f"{source} cannot be read ({error.strerror or error}): check the path") from error
+    except pickle.UnpicklingError as error:
+        raise FormatError(
+            f"{source} pickles more than arrays, which could run code: save its state_dict, or its arrays as .npz"
+        ) from error
+    except (ValueError, TypeError, EOFError, RuntimeError, KeyError, zipfile.BadZipFile, SafetensorError) as error:
+        raise FormatError(f"{source} holds no readable arrays: get the file again") from error
+    if not isinstance(content, dict) or not all(isinstance(value, torch.Tensor) for value in content.values()):
+        raise FormatError(f"{source} is no state dict of arrays: save model.state_dict()")
+    return {str(name): value for name, value in content.items()}
+
+
+def _read_mulut(arrays: Arrays, source: Path) -> tuple[SpatialConfig, dict[str, dict[str, torch.Tensor]]]:
+    blocks: dict[tuple[int, str], dict[str, torch.Tensor]] = {}
+    for name, array in arrays.items():
+        match = _SLOT.fullmatch(name)
+        if not match:
+            raise FormatError(f"{source} holds '{name}', which no MuLUT network has: is it of another kind?")
+        blocks.setdefault((int(match["stage"]), match["pattern"]), {})[match["rest"]] = array
+    stages = sorted({stage for stage, _ in blocks})
+    patterns = tuple(dict.fromkeys(pattern for _, pattern in blocks))
+    missing = [f"s{stage}_{pattern}" for stage in stages for pattern in patterns if (stage, pattern) not in blocks]
+    if not stages or stages != list(range(1, len(stages) + 1)) or missing:
+        raise FormatError(
+            f"{source} holds stages {stages} with {', '.join(missing) or 'none'} missing: every stage is needed"
+        )
+    slots = {
+        f"stage{stage}/{pattern}": _read_layers(block, _DENSE_LAYERS, source)
+        for (stage, pattern), block in blocks.items()
+    }
+    return _describe(slots, stages[-1], patterns, source), slots
+
+
+def _read_srlut(arrays: Arrays, source: Path) -> tuple[SpatialConfig, dict[str, dict[str, torch.Tensor]]]:
+    layers = _read_layers(arrays, _PLAIN_LAYERS, source)
+    samples = layers["enter.weight"].shape[1]
+    if samples not in _PATTERN_OF_SAMPLES:
+        raise FormatError(f"{source} reads {samples} samples; SR-LUT networks read 2 (v), 3 (f) or 4 (s)")
+    pattern = _PATTERN_OF_SAMPLES[samples]
+    slots = {f"stage1/{pattern}": layers}
+    return _describe(slots, 1, (pattern,), source), slots
+
+
+def _read_layers(arrays: Arrays, layers: Mapping[str, str], source: Path) -> dict[str, torch.Tensor]:
+    """Return the arrays under lutkit's names; convolutions over a pattern become linear layers of its samples."""
+    found: dict[str, torch.Tensor] = {}
+    for own, published in layers.items():
+        for part in ("weight", "bias"):
+            array = arrays.get(f"{published}.{part}")
+            if array is None:
+                raise FormatError(f"{source} lacks '{published}.{part}': is the file complete and of this kind?")
+            if array.ndim < 1 or not array.is_floating_point() or not torch.isfinite(array).all():
+                raise FormatError(f"{source} has '{published}.{part}' that is no array of finite numbers")
+            # A kernel of one input channel covers the samples in row-major order, which is their index order.
+            found[f"{own}.{part}"] = array.float().reshape(array.shape[0], -1) if part == "weight" else array.float()
+    return found
+
+
+def _describe(
+    slots: Mapping[str, Mapping[str, torch.Tensor]], stages: int, patterns: tuple[str, ...], source: Path
+) -> SpatialConfig:
+    last = next(layers for slot, layers in slots.items() if slot.startswith(f"stage{stages}/"))
+    outputs, scale = last["leave.bias"].shape[0], math.isqrt(last["leave.bias"].shape[0])
+    if scale * scale != outputs:
+        raise FormatError(f"{source} gives {outputs} values per pixel, which is no square block")
+    config = SpatialConfig(patterns=patterns, stages=stages, scale=scale, width=last["enter.bias"].shape[0])
+    return msgspec.structs.replace(config, task="sr" if scale > 1 else "denoise")
