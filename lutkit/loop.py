@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import torch
 from tqdm import tqdm
@@ -24,6 +25,7 @@ from lutkit.checkpoints import load_checkpoint, save_checkpoint
 from lutkit.configuration import Recipe
 from lutkit.data import PatchSource
 from lutkit.run import Log
+from lutkit.threads import settle_threads
 from lutkit.trainable import Trainable
 from lutkit_runtime.errors import DataError
 
@@ -53,6 +55,8 @@ class Progress:
         Parameters at the best step.
     seconds : float
         Time spent in steps and validation, over all sessions of the run.
+    losses : list of float
+        Of the steps since the last validation.
     """
 
     step: int = 0
@@ -60,6 +64,7 @@ class Progress:
     best_step: int = 0
     best: dict[str, torch.Tensor] = field(default_factory=dict)
     seconds: float = 0.0
+    losses: list[float] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -99,6 +104,7 @@ class Loop:
         Raises Interrupted after SIGINT or SIGTERM, once the checkpoint is written, and DataError where a checkpoint
         does not belong to this run.
         """
+        settle_threads()
         module = self.model.module
         optimiser = torch.optim.Adam(module.parameters(), lr=self.recipe.learning_rate, fused=True)
         rng = np.random.default_rng(self.seed)
@@ -109,22 +115,21 @@ class Loop:
         log = Log(self.log)
         log.cut(progress.step)
         device = next(module.parameters()).device
-        losses: list[float] = []
         started = time.perf_counter() - progress.seconds
         with _stop_signals() as stop, self._bar(progress.step) as bar, _open_board(self.tensorboard) as board:
             while progress.step < self.recipe.steps:
-                losses.append(self._step(optimiser, rng, progress.step, device))
+                progress.losses.append(self._step(optimiser, rng, progress.step, device))
                 average.update()
                 progress.step += 1
                 progress.seconds = time.perf_counter() - started
                 bar.update()
                 if progress.step % self.recipe.validate_every == 0 or progress.step == self.recipe.steps:
-                    entry = self._score(progress, average, losses, optimiser)
+                    entry = self._score(progress, average, optimiser)
                     log.add(entry)
                     for name in ("loss", "psnr", "learning_rate"):
                         board(name, entry[name], progress.step)
                     bar.set_postfix_str(f"val {progress.best_psnr:.3f} dB at {progress.best_step}")
-                    losses.clear()
+                    progress.losses.clear()
                     self._save(optimiser, rng, progress, average)
                 if stop.is_set() and progress.step < self.recipe.steps:
                     self._save(optimiser, rng, progress, average)
@@ -154,9 +159,7 @@ class Loop:
         self.model.confine()
         return loss.item()
 
-    def _score(
-        self, progress: Progress, average: _Average, losses: list[float], optimiser: torch.optim.Optimizer
-    ) -> dict[str, Any]:
+    def _score(self, progress: Progress, average: _Average, optimiser: torch.optim.Optimizer) -> dict[str, Any]:
         with average.in_place():
             psnr = self.validate(progress.step)
             if psnr > progress.best_psnr or not progress.best:
@@ -164,7 +167,7 @@ class Loop:
                 progress.best = {name: value.clone() for name, value in self.model.module.state_dict().items()}
         return {
             "step": progress.step,
-            "loss": float(np.mean(losses)),
+            "loss": float(np.mean(progress.losses)),
             "psnr": psnr,
             "learning_rate": optimiser.param_groups[0]["lr"],
             "seconds": round(progress.seconds, 3),
@@ -181,7 +184,7 @@ class Loop:
                 "optimiser": optimiser.state_dict(),
                 "patches": json.dumps(rng.bit_generator.state),
                 "progress": dict(vars(progress)),
-                "steps": self.recipe.steps,
+                "made_by": json.dumps(self._describe()),
             },
         )
 
@@ -193,20 +196,30 @@ class Loop:
         progress: Progress,
         average: _Average,
     ) -> None:
-        if state.get("steps") != self.recipe.steps:
-            raise DataError(
-                f"checkpoint {self.checkpoint} belongs to a run of {state.get('steps')} steps, this one has "
-                f"{self.recipe.steps}: the schedule would break; leave --steps out when resuming"
-            )
         try:
-            self.model.module.load_state_dict(state["model"])
-            optimiser.load_state_dict(state["optimiser"])
-            rng.bit_generator.state = json.loads(state["patches"])
-            average.values = state["average"]
-            for name, value in state["progress"].items():
-                setattr(progress, name, value)
-        except (KeyError, RuntimeError, ValueError) as error:
-            raise DataError(f"checkpoint {self.checkpoint} is of another model: train without --resume") from error
+            made_by = json.loads(state["made_by"])
+            changed = [name for name, value in self._describe().items() if made_by[name] != value]
+            if not changed:
+                self.model.module.load_state_dict(state["model"])
+                optimiser.load_state_dict(state["optimiser"])
+                rng.bit_generator.state = json.loads(state["patches"])
+                average.restore(state["average"])
+                for name in vars(progress):
+                    setattr(progress, name, state["progress"][name])
+        except (KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
+            raise DataError(
+                f"checkpoint {self.checkpoint} is of another model: start anew with -y, not --resume"
+            ) from error
+        if changed:
+            name = changed[0]
+            raise DataError(
+                f"checkpoint {self.checkpoint} was made with {name} = {made_by[name]}, not {self._describe()[name]}: "
+                "resume with the options of its beginning, or start anew with -y"
+            )
+
+    def _describe(self) -> dict[str, Any]:
+        """Return what must be equal for a checkpoint to go on as if nothing had happened, as JSON has it."""
+        return json.loads(json.dumps({**msgspec.to_builtins(self.recipe), "seed": self.seed}))
 
     def _bar(self, done: int) -> tqdm[Any]:
         return tqdm(
@@ -227,6 +240,12 @@ class _Average:
         """Take the parameters of one more step in."""
         for name, value in self._module.state_dict().items() if self._decay else ():
             self.values[name].lerp_(value, 1 - self._decay)
+
+    @torch.no_grad()
+    def restore(self, values: dict[str, torch.Tensor]) -> None:
+        """Take averages from a checkpoint; raises KeyError where they are of another module."""
+        for name, value in self.values.items():
+            value.copy_(values[name])
 
     @contextmanager
     def in_place(self) -> Generator[None]:

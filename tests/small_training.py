@@ -1,0 +1,49 @@
+"""Photos, configurations and commands so small that a training run takes a second; shared by the train side's tests."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import msgspec
+
+from lutkit.configuration import Phase, Recipe, RunConfig
+from lutkit.families.spatial import SpatialConfig
+from lutkit.generated import render_collection
+
+LUTKIT = (sys.executable, "-c", "from lutkit.cli import main; main(prog_name='lutkit')")
+
+RECIPE = Recipe(
+    steps=8, batch=2, crop=8, learning_rate=5e-3, final_rate=1e-3, validate_every=3, phases=(Phase(interval=6),)
+)
+
+
+def write_photos(folder: Path, *, count: int, side: int, seed: int = 3) -> Path:
+    """Write generated photos as PNG files and return their folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, photo in enumerate(render_collection(seed, count, side)):
+        cv2.imwrite(str(folder / f"photo{number}.png"), photo[:, :, ::-1])
+    return folder
+
+
+def make_config(photos: Path | None, *, task: str = "sr", recipe: Recipe = RECIPE, **model: object) -> RunConfig:
+    """Return a run of a tiny MuLUT on a folder of photos."""
+    plain = SpatialConfig(patterns=("s",), stages=1, scale=2 if task == "sr" else 1, interval=6, width=8, task=task)
+    return RunConfig(
+        family="mulut",
+        model=msgspec.structs.replace(plain, **model),
+        recipe=recipe,
+        data=str(photos) if photos else None,
+    )
+
+
+def run_lutkit(*arguments: object, folder: Path, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+    """Run a command of lutkit in a process and a folder of its own."""
+    return subprocess.run(
+        [*LUTKIT, *map(str, arguments)],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
