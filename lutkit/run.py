@@ -85,11 +85,18 @@ class Run:
         text = json.dumps(msgspec.to_builtins(config), indent=2) + "\n"
         write_atomically(self.config_file, text.encode(), overwrite=True, error=DataError)
 
-    def clear(self) -> None:
-        """Remove what an earlier run left in the folder, and nothing else."""
+    def own_files(self) -> list[Path]:
+        """Return the files in the folder that a run calls its own."""
         own = (self.config_file, self.network_file, self.checkpoint_file, self.log_file, self.table_file)
-        for file in (*own, *self.folder.glob(f"{self.finetuned_file.stem}*")):
-            file.unlink(missing_ok=True)
+        return [file for file in (*own, *self.folder.glob(f"{self.finetuned_file.stem}*")) if file.is_file()]
+
+    def clear(self) -> None:
+        """Remove what an earlier run left in the folder, and nothing else; raises DataError where it cannot."""
+        for file in self.own_files():
+            try:
+                file.unlink()
+            except OSError as error:
+                raise DataError(f"{file} cannot be removed ({error.strerror}): choose another --run") from error
 
 
 class Log:
@@ -108,7 +115,7 @@ class Log:
         if not self._file.is_file():
             return
         kept: list[str] = []
-        for line in self._file.read_text(encoding="utf-8").splitlines():
+        for line in self._file.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
                 if json.loads(line)["step"] <= step:
                     kept.append(line + "\n")
@@ -117,6 +124,9 @@ class Log:
         write_atomically(self._file, "".join(kept).encode(), overwrite=True, error=DataError)
 
     def add(self, entry: dict[str, Any]) -> None:
-        """Append one line."""
-        with self._file.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(entry) + "\n")
+        """Append one line; raises DataError where the system refuses."""
+        try:
+            with self._file.open("a", encoding="utf-8") as stream:
+                stream.write(json.dumps(entry) + "\n")
+        except OSError as error:
+            raise DataError(f"cannot write {self._file} ({error.strerror}): check the folder and the disk") from error

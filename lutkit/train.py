@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from lutkit.allocator import keep_large_buffers
 from lutkit.checkpoints import load_networks, save_networks
 from lutkit.configuration import RunConfig
 from lutkit.degradation import Task
-from lutkit.evaluate import Pair, mean_psnr, score_pairs
+from lutkit.evaluate import Pair, mean_finite_psnr, score_pairs, validate_size
 from lutkit.families import find_family
 from lutkit.loop import Loop, Progress
 from lutkit.photos import gather_photos
@@ -68,6 +69,9 @@ def has_fast_bfloat16(device: torch.device) -> bool:
 def train(run: Run, config: RunConfig, device: torch.device, watch: Watch, *, resume: bool = False) -> Progress:
     """Train networks from scratch or from the run's checkpoint; writes the best ones into the run.
 
+    Nothing is written before configuration and photos have been found usable; then a run that starts anew takes the
+    place of what the folder holds of an earlier one.
+
     Raises
     ------
     Interrupted
@@ -78,11 +82,18 @@ def train(run: Run, config: RunConfig, device: torch.device, watch: Watch, *, re
     config.recipe.validate()
     task = config.task
     family = find_family(config.family)
-    family.skeleton(config.model)
+    for phase in config.recipe.phases:
+        interval = config.model.interval if phase.interval is None else phase.interval
+        family.skeleton(msgspec.structs.replace(config.model, interval=interval))
     keep_large_buffers()
     photos = gather_photos(_path(config.data), _path(config.val), task, config.seed)
     photos.source.validate_crop(config.recipe.crop)
+    for pair in photos.pairs:
+        validate_size(pair.name, pair.target, task)
     watch.say(f"training on {photos.description}, validating on {len(photos.pairs)} {photos.pairs_description}")
+    if not resume:
+        run.clear()
+        run.write_config(config)
     torch.manual_seed(config.seed)
     model = NetworkModel(family, config.model, low_precision=has_fast_bfloat16(device))
     model.module.to(device)
@@ -91,7 +102,7 @@ def train(run: Run, config: RunConfig, device: torch.device, watch: Watch, *, re
     def validate(step: int) -> float:
         interval = config.recipe.interval_at(step - 1)
         if interval is None:
-            return mean_psnr(score_pairs(model.restore, crops, task))
+            return mean_finite_psnr(score_pairs(model.restore, crops, task))
         with torch.no_grad():
             tables = round_tables(model.tables(interval))
         return validate_tables(model.program_at(interval), tables, photos.pairs, task)
@@ -108,7 +119,13 @@ def train(run: Run, config: RunConfig, device: torch.device, watch: Watch, *, re
         tensorboard=run.folder / "tensorboard" if watch.tensorboard else None,
         show_progress=watch.show_progress,
     )
-    progress = loop.run(resume=resume)
+    try:
+        progress = loop.run(resume=resume)
+    except BaseException:
+        # Without a checkpoint there is nothing to resume: what is left would only keep the next run from starting.
+        if not run.checkpoint_file.exists():
+            run.clear()
+        raise
     save_networks(run.network_file, model.module.state_dict())
     return progress
 
@@ -126,7 +143,7 @@ def load_model(run: Run, config: RunConfig) -> NetworkModel:
 def validate_tables(program: Program, tables: Tables, pairs: Sequence[Pair], task: Task) -> float:
     """Return the mean PSNR of tables, applied as the runtime applies them, in dB."""
     model = Model(program, tables)
-    return mean_psnr(score_pairs(lambda image: restore_with(model, image), pairs, task))
+    return mean_finite_psnr(score_pairs(lambda image: restore_with(model, image), pairs, task))
 
 
 def restore_with(model: Model, image: NDArray[np.uint8]) -> NDArray[Any]:

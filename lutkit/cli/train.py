@@ -66,15 +66,16 @@ def command(run: Path, device: str, tensorboard: bool, resume: bool, overwrite: 
             raise DataError(
                 f"run {run} exists: go on with --resume, name another with --run, or start anew over it with -y"
             )
+        if (in_the_way := folder.own_files()) and not overwrite:
+            raise DataError(
+                f"{run} is no run but holds {in_the_way[0].name}, which a run overwrites: name another folder with "
+                "--run, or go ahead with -y"
+            )
         config = make_config(**choices)
     torch_device = choose_device(device)
     watch = Watch(
         say=lambda line: click.echo(line, err=True), show_progress=sys.stderr.isatty(), tensorboard=tensorboard
     )
-    if not resume:
-        config.recipe.validate()
-        folder.clear()
-        folder.write_config(config)
     with report_interruption(f"lutkit train --run {run} --resume"):
         progress = train(folder, config, torch_device, watch, resume=resume)
     click.echo(
