@@ -81,8 +81,8 @@ def load_photos(folder: Path | str) -> list[Image8]:
     return [read_rgb(path) for path in find_images(folder)]
 
 
-def _convert_to_luma(photo: Image8) -> Image8:
-    """Full-range BT.601 luma, rounded: the gray image that the gray benchmarks were made with."""
+def convert_to_luma(photo: Image8) -> Image8:
+    """Return full-range BT.601 luma, rounded, (H, W): the gray image that the gray benchmarks were made with."""
     return cv2.cvtColor(np.ascontiguousarray(photo), cv2.COLOR_RGB2GRAY).astype(np.uint8, copy=False)
 
 
@@ -267,7 +267,7 @@ def validation_pairs(photos: Sequence[Image8], task: Task, seed: int) -> list[tu
     pairs: list[tuple[Image8, Image8]] = []
     for index, photo in enumerate(photos):
         _validate_size(photo, task.scale, f"validation photo {index}")
-        target = crop_to_multiple(_convert_to_luma(photo) if task.scores_luma else photo, task.scale)
+        target = crop_to_multiple(convert_to_luma(photo) if task.scores_luma else photo, task.scale)
         pairs.append((task.degrade(target, np.random.default_rng([seed, index])), target))
     return pairs
 
@@ -285,7 +285,7 @@ def _split_planes(photo: Image8, scale: int, with_luma: bool) -> Image8:
     cropped = crop_to_multiple(photo, scale)
     planes = [cropped[:, :, 0], cropped[:, :, 1], cropped[:, :, 2]]
     if with_luma:
-        planes.append(_convert_to_luma(cropped))
+        planes.append(convert_to_luma(cropped))
     return np.stack(planes)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from lutkit.data import find_images, read_rgb, validation_pairs
+from lutkit.data import convert_to_luma, find_images, read_rgb, validation_pairs
 from lutkit.degradation import Task
 from lutkit.metrics import psnr, psnr_y, ssim, ssim_y
 from lutkit.resize import crop_to_multiple
@@ -22,6 +22,8 @@ from lutkit_runtime.errors import DataError
 Image8 = NDArray[np.uint8]
 Restore = Callable[[Image8], Image8]
 """A model: uint8 (h, w) or (h, w, 3) to uint8 of the same channels, enlarged by the task's scale."""
+
+PERFECT_PSNR = 100.0
 
 
 @dataclass(frozen=True)
@@ -55,12 +57,18 @@ def make_pairs(folder: Path, task: Task, seed: int, limit: int | None = None) ->
     return [Pair(path.stem, degraded, target) for path, (degraded, target) in zip(paths, made, strict=True)]
 
 
-def read_pairs(targets: Path, degraded: Path, scale: int) -> list[Pair]:
-    """Return images paired by file stem with degraded images made elsewhere; targets are cropped to the scale.
+def read_pairs(targets: Path, degraded: Path, task: Task) -> list[Pair]:
+    """Return images paired by file stem with degraded images made elsewhere; targets are cropped to the task's scale.
 
-    Raises DataError where a partner is missing or of the wrong size.
+    Tasks that are scored on gray images get the luma of both. Raises DataError where a partner is missing, ambiguous or
+    of the wrong size.
     """
-    partners = {path.stem: path for path in find_images(degraded)}
+    scale = task.scale
+    partners: dict[str, Path] = {}
+    for path in find_images(degraded):
+        if path.stem in partners:
+            raise DataError(f"{partners[path.stem]} and {path} have one name: which belongs to {targets} is not clear")
+        partners[path.stem] = path
     pairs: list[Pair] = []
     for path in find_images(targets):
         if path.stem not in partners:
@@ -72,14 +80,26 @@ def read_pairs(targets: Path, degraded: Path, scale: int) -> list[Pair]:
                 f"{partners[path.stem]} is {small.shape[1]}x{small.shape[0]}; {path.name} at scale {scale} needs "
                 f"{target.shape[1] // scale}x{target.shape[0] // scale}: check --scale and the folders"
             )
+        if task.scores_luma:
+            small, target = convert_to_luma(small), convert_to_luma(target)
         pairs.append(Pair(path.stem, small, target))
     return pairs
 
 
+def validate_size(name: str, target: Image8, task: Task) -> None:
+    """Raise DataError where the border that is not scored leaves nothing of a target."""
+    if not task.scores_luma and min(target.shape[:2]) <= 2 * task.scale:
+        raise DataError(
+            f"{name} is {target.shape[1]}x{target.shape[0]}, of which a border of {task.scale} pixels leaves nothing to "
+            "score: use larger images"
+        )
+
+
 def score_image(name: str, output: Image8, target: Image8, task: Task) -> Score:
-    """Score one output against its target."""
+    """Score one output against its target; raises DataError as `validate_size`."""
     if task.scores_luma:
         return Score(name, psnr(output, target), _ssim_where_possible(ssim, output, target))
+    validate_size(name, target, task)
     return Score(name, psnr_y(output, target, task.scale), _ssim_where_possible(ssim_y, output, target))
 
 
@@ -91,6 +111,11 @@ def score_pairs(restore: Restore, pairs: Sequence[Pair], task: Task) -> list[Sco
 def mean_psnr(scores: Sequence[Score]) -> float:
     """Return the mean of the images' PSNR in dB."""
     return float(np.mean([score.psnr for score in scores]))
+
+
+def mean_finite_psnr(scores: Sequence[Score]) -> float:
+    """Return the mean PSNR in dB with 100 dB for perfect images, of which a single one would hide all others."""
+    return float(np.mean([min(score.psnr, PERFECT_PSNR) for score in scores]))
 
 
 def mean_ssim(scores: Sequence[Score]) -> float:

@@ -15,10 +15,10 @@ from tqdm import tqdm
 import lutkit_runtime
 from lutkit.configuration import RunConfig
 from lutkit.degradation import Task
-from lutkit.evaluate import Pair, mean_psnr, score_pairs
+from lutkit.evaluate import Pair, mean_finite_psnr, score_pairs
 from lutkit.train import validate_tables
 from lutkit.trainable import NetworkModel
-from lutkit_runtime.artefact import Artefact
+from lutkit_runtime.artefact import Artefact, table_shapes
 from lutkit_runtime.errors import DataError
 from lutkit_runtime.program import Program, Tables
 
@@ -41,7 +41,6 @@ class Fidelity:
     before: float
     after: float
     images: int
-
     pairs: str = ""
 
     @property
@@ -61,10 +60,13 @@ def transfer_networks(
     ------
     ProgramError
         Where the lattice is impossible.
+    ArtefactError
+        Where the tables do not fit in an artefact.
     DataError
-        Where the tables do not fit in memory.
+        Where they do not fit in memory.
     """
     program = model.program_at(interval)
+    table_shapes(program)
     total = sum(slot.entries for slot in program.slots.values())
     tables: dict[str, NDArray[np.int8]] = {}
     with tqdm(total=total, unit="node", unit_scale=True, disable=not show_progress, dynamic_ncols=True) as bar:
@@ -98,7 +100,7 @@ def measure_transfer(
     description: str,
 ) -> Fidelity:
     """Return what the tables lose against the networks, evaluated at every sample, on image pairs."""
-    network = mean_psnr(score_pairs(model.restore, pairs, task))
+    network = mean_finite_psnr(score_pairs(model.restore, pairs, task))
     return Fidelity(network, validate_tables(program, tables, pairs, task), len(pairs), description)
 
 

@@ -64,7 +64,7 @@ def command(
     from lutkit.scoring import open_restorer
 
     restorer = open_restorer(model, task=task, sigma=sigma, quality=quality, backend=backend, threads=threads)
-    pairs = read_pairs(hr, lr, restorer.task.scale) if lr else make_pairs(hr, restorer.task, seed)
+    pairs = read_pairs(hr, lr, restorer.task) if lr else make_pairs(hr, restorer.task, seed)
     scores = score_pairs(restorer.restore, pairs, restorer.task)
     mean = {"psnr_y": mean_psnr(scores), "ssim_y": mean_ssim(scores)}
     if as_json:

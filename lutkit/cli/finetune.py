@@ -53,11 +53,10 @@ def command(
 
     import msgspec
 
-    from lutkit.cli.training import report_interruption
+    from lutkit.cli.training import check_output, report_interruption
     from lutkit.configuration import FINETUNE
     from lutkit.finetune import find_job, finetune, write_finetuned
     from lutkit.train import Watch, choose_device
-    from lutkit_runtime.errors import DataError
 
     changes = {"steps": steps, "learning_rate": rate, "batch": batch}
     recipe = msgspec.structs.replace(FINETUNE, **{name: value for name, value in changes.items() if value is not None})
@@ -67,8 +66,7 @@ def command(
         validate_every=min(recipe.validate_every, recipe.steps),
     )
     job = find_job(source, recipe, data=data, val=val, sigma=sigma, quality=quality, seed=seed, output=output)
-    if job.output.exists() and not overwrite:
-        raise DataError(f"{job.output} exists: overwrite it with -y, or name another file with -o")
+    check_output(job.output, overwrite=overwrite)
     watch = Watch(say=lambda line: click.echo(line, err=True), show_progress=sys.stderr.isatty())
     with report_interruption("the same command and --resume"):
         result = finetune(job, choose_device(device), watch, resume=resume)

@@ -35,8 +35,12 @@ def make_config(
     Raises DataError where they contradict each other.
     """
     changes = read_config(config) if config else {}
-    name = family or changes.pop("family", "mulut")
-    task = task or changes.get("model", {}).get("task", "sr")
+    described = changes.pop("family", "mulut")
+    name = family or described
+    fields = changes.get("model", {})
+    if not isinstance(name, str) or not isinstance(fields, dict):
+        raise DataError(f"{config} does not fit a run (family is text, model a table): see docs/training.md")
+    task = task or fields.get("task", "sr")
     model = msgspec.structs.replace(find_family(name).defaults, task=task, scale=4 if task == "sr" else 1)
     if preset == "paper":
         recipe = PAPER.get(name, PAPER["mulut"])
@@ -51,7 +55,7 @@ def make_config(
         "sigma": sigma,
         "quality": quality,
         "seed": seed,
-        "model": {"scale": scale} if scale else None,
+        "model": {"task": task} | ({"scale": scale} if scale else {}),
         "recipe": {"steps": steps, "validate_every": min(made.recipe.validate_every, steps)} if steps else None,
     }
     made = override(made, {key: value for key, value in options.items() if value is not None}, "the command line")
@@ -60,6 +64,14 @@ def make_config(
             raise DataError(f"{option} belongs to --task {needed}, but the task is {made.model.task}")
     _ = made.task
     return made
+
+
+def check_output(path: Path, *, overwrite: bool) -> None:
+    """Raise DataError, before long work, where its result could not be written."""
+    if path.exists() and not overwrite:
+        raise DataError(f"{path} exists: overwrite it with -y, or name another file with -o")
+    if path.is_dir() or not path.parent.is_dir():
+        raise DataError(f"cannot write {path}: it must be a file in a folder that exists")
 
 
 @contextmanager

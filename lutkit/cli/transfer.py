@@ -36,6 +36,7 @@ def command(
     """
     import sys
 
+    from lutkit.cli.training import check_output
     from lutkit.evaluate import read_pairs
     from lutkit.photos import validation_photos
     from lutkit.run import Run
@@ -49,13 +50,12 @@ def command(
     folder = Run(run)
     config = folder.read_config()
     target = output or folder.table_file
-    if target.exists() and not overwrite:
-        raise DataError(f"{target} exists: overwrite it with -y, or name another file with -o")
+    check_output(target, overwrite=overwrite)
     model = load_model(folder, config)
     chosen = config.model.interval if interval is None else interval
     program, tables = transfer_networks(model, chosen, show_progress=sys.stderr.isatty())
     if val is not None and lr is not None:
-        pairs, description = read_pairs(val, lr, config.task.scale), f"photos of {val.name}"
+        pairs, description = read_pairs(val, lr, config.task), f"photos of {val.name}"
     else:
         data, own = (Path(name) if name else None for name in (config.data, config.val))
         pairs, description = validation_photos(data, val or own, config.task, config.seed)
