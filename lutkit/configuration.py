@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -71,8 +72,8 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
             )
         if not 0 <= self.average < 1:
             raise DataError(f"recipe has average = {self.average}; it must be at least 0 and below 1")
-        if not self.phases or any(phase.share <= 0 for phase in self.phases):
-            raise DataError("recipe needs at least one phase, each with a share above 0")
+        if not self.phases or not all(0 < phase.share < math.inf for phase in self.phases):
+            raise DataError("recipe needs at least one phase, each with a finite share above 0")
         for phase in self.phases:
             if phase.interval is not None and not 0 <= phase.interval <= 8:
                 raise DataError(f"recipe has a phase at interval {phase.interval}; 0 to 8 are possible")
@@ -110,7 +111,7 @@ class RunConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     recipe: Recipe
     sigma: float = DEFAULT_SIGMA
     quality: int = DEFAULT_QUALITY
-    seed: int = 0
+    seed: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] = 0
     data: str | None = None
     val: str | None = None
 
