@@ -16,7 +16,6 @@ from lutkit.skeleton import NetworkFilling, TableFilling, quantise_entries, run_
 from lutkit_runtime.ops import Lookup
 from lutkit_runtime.program import Program, Tables
 
-
 ROWS_TOGETHER = 4096
 
 
