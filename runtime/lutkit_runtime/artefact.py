@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lutkit_runtime.errors import ArtefactError, ProgramError
-from lutkit_runtime.interpolation import Interpolation
-from lutkit_runtime.ops import Ensemble, Lookup, Op, Requantise
-from lutkit_runtime.ops.ensemble import TURNS
 from lutkit_runtime.program import Program
 from lutkit_runtime.seal import BLOCK_BYTES, is_sealed, read_sealed, write_sealed
 from lutkit_runtime.strict_hdf5 import open_children, open_hdf5, read_bytes_by_chunk, read_text, write_hdf5
@@ -28,11 +25,6 @@ MAX_TEXT_BYTES = 1 << 20
 MAX_TABLES = 1024
 MAX_TABLE_BYTES = 1 << 30
 """All tables together: large enough for four axes at interval 2 and scale 4 (0.29 GB)."""
-
-MAX_SCALE = 16
-
-LARGEST_CODE = 255
-LARGEST_ENTRY = 128
 
 _SLOT_NAME = re.compile(r"(?!\.)[A-Za-z0-9_.+-]{1,64}(?:/(?!\.)[A-Za-z0-9_.+-]{1,64}){0,3}", re.ASCII)
 
@@ -58,7 +50,6 @@ class Artefact:
     def validate(self) -> None:
         """Raise ProgramError or ArtefactError unless the program is sound and its tables fit."""
         self.program.validate()
-        check_planes(self.program)
         table_shapes(self.program)
         self.program.validate_tables(self.tables)
 
@@ -92,50 +83,6 @@ def table_shapes(program: Program) -> dict[str, tuple[int, ...]]:
             f"tables take {total} bytes; an artefact holds at most {MAX_TABLE_BYTES}: choose a larger interval"
         )
     return shapes
-
-
-def check_planes(program: Program) -> None:
-    """Raise ArtefactError where a lookup could read outside its table, a sum overflow 32 bits, or the result be huge.
-
-    Codes are the image and what `Requantise` makes; only those may index a table or leave the program.
-    """
-    if program.scale > MAX_SCALE:
-        raise ArtefactError(f"program enlarges {program.scale} times; an artefact does at most {MAX_SCALE} times")
-    result = _follow(program.ops, {program.input: _Plane(codes=True, largest=LARGEST_CODE)})
-    if not result.codes:
-        raise ArtefactError(f"program ends in the sum '{program.output}'; its last op must be a requantise")
-
-
-@dataclass(frozen=True)
-class _Plane:
-    """What can be in a plane: codes or sums, and the largest magnitude."""
-
-    codes: bool
-    largest: int
-
-
-def _follow(ops: Sequence[Op], planes: dict[str, _Plane]) -> _Plane:
-    """Return what the last op makes; `planes` gains what each op makes."""
-    result = next(iter(planes.values()))
-    for op in ops:
-        largest = sum(planes[name].largest for name in op.inputs)
-        if isinstance(op, Lookup):
-            if not planes[op.input].codes:
-                raise ArtefactError(
-                    f"op '{op.output}' indexes a table by '{op.input}', which is a sum: requantise it first"
-                )
-            # The weights sum to the step; SR-LUT's branch makes one of them negative, down to minus one step.
-            weights = op.lattice.step * (3 if op.interpolation is Interpolation.SRLUT else 1)
-            largest = LARGEST_ENTRY * weights
-        elif isinstance(op, Ensemble):
-            largest = TURNS * _follow(op.body, {op.input: planes[op.input]}).largest
-        elif isinstance(op, Requantise):
-            largest += abs(op.bias)
-        if largest >= 2**31:
-            raise ArtefactError(f"op '{op.output}' can reach {largest}; sums must stay below {2**31}")
-        codes = isinstance(op, Requantise)
-        result = planes[op.output] = _Plane(codes, LARGEST_CODE if codes else largest)
-    return result
 
 
 def write_artefact(path: Path | str, artefact: Artefact, *, overwrite: bool = False) -> None:
@@ -232,7 +179,6 @@ def _decode(root: Any) -> Artefact:
     members = open_children(root, ("program", "provenance", "tables"))
     program = msgspec.json.decode(read_text(members["program"], "program", MAX_TEXT_BYTES), type=Program)
     program.validate()
-    check_planes(program)
     shapes = table_shapes(program)
     tables = {
         slot: np.ascontiguousarray(accumulate(stored).reshape(len(stored), -1).T)

@@ -15,7 +15,10 @@ from numpy.typing import NDArray
 from lutkit_runtime.errors import ProgramError
 from lutkit_runtime.ops import Lookup, Op
 from lutkit_runtime.ops.ensemble import Ensemble, body_extent
+from lutkit_runtime.planes import LARGEST_CODE, Plane, follow_planes
 from lutkit_runtime.quantiser import Quantiser
+
+MAX_SCALE = 16
 
 Tables = Mapping[str, NDArray[np.int8]]
 """Slot name to table, each (entries, outputs) int8."""
@@ -116,7 +119,10 @@ class Program(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
             shape = (op.lattice.entries, op.block * op.block)
             if shapes.setdefault(op.slot, shape) != shape:
                 raise ProgramError(f"slot '{op.slot}' is used as {shapes[op.slot]} and as {shape}; use two slots")
-        body_extent(self.input, self.ops)
+        if self.scale > MAX_SCALE:
+            raise ProgramError(f"program enlarges {self.scale} times; at most {MAX_SCALE} times are possible")
+        if not follow_planes(self.ops, {self.input: Plane(codes=True, largest=LARGEST_CODE)}).codes:
+            raise ProgramError(f"program ends in the sum '{self.output}'; its last op must be a requantise")
 
     def validate_tables(self, tables: Tables) -> None:
         """Raise ProgramError unless every slot has an int8 table of its shape, and no other tables are there."""
