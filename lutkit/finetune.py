@@ -18,7 +18,7 @@ from lutkit.allocator import keep_large_buffers
 from lutkit.configuration import Recipe
 from lutkit.degradation import Task, find_task
 from lutkit.loop import Loop
-from lutkit.photos import gather_photos
+from lutkit.photos import GENERATED_NOTE, gather_photos
 from lutkit.run import Run
 from lutkit.train import Watch, validate_tables
 from lutkit.trainable import TableModel
@@ -103,7 +103,7 @@ def find_job(
     return FinetuneJob(
         artefact=read_artefact(run.table_file),
         task=find_task(config.model.task, config.model.scale, config.task.name, sigma, quality),
-        recipe=recipe,
+        recipe=msgspec.structs.replace(recipe, crop=config.recipe.crop),
         data=data or (Path(config.data) if config.data else None),
         val=val or (Path(config.val) if config.val and not data else None),
         seed=seed,
@@ -125,6 +125,8 @@ def finetune(job: FinetuneJob, device: torch.device, watch: Watch, *, resume: bo
     keep_large_buffers()
     photos = gather_photos(job.data, job.val, job.task, job.seed)
     photos.source.validate_crop(job.recipe.crop)
+    if job.data is None:
+        watch.say(GENERATED_NOTE)
     watch.say(f"finetuning on {photos.description}, validating on {len(photos.pairs)} {photos.pairs_description}")
     program = job.artefact.program
     model = TableModel(program, job.artefact.tables)

@@ -35,7 +35,7 @@ class Run:
 
     @property
     def network_file(self) -> Path:
-        """Best networks, safetensors, keys ``{slot}/{parameter}``."""
+        """Best networks, safetensors, keys such as ``stage1-s.network.enter.weight``."""
         return self.folder / "network.safetensors"
 
     @property

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import pickle
 import re
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -96,7 +97,9 @@ def read_arrays(source: Path) -> dict[str, torch.Tensor]:
         elif source.suffix.lower() == ".safetensors":
             content = load_file(source)
         else:
-            content = torch.load(source, map_location="cpu", weights_only=True)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)
+                content = torch.load(source, map_location="cpu", weights_only=True)
     except OSError as error:
         raise FormatError(f"{source} cannot be read ({error.strerror or error}): check the path") from error
     except pickle.UnpicklingError as error:
