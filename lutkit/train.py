@@ -19,7 +19,7 @@ from lutkit.degradation import Task
 from lutkit.evaluate import Pair, mean_finite_psnr, score_pairs, validate_size
 from lutkit.families import find_family
 from lutkit.loop import Loop, Progress
-from lutkit.photos import gather_photos
+from lutkit.photos import GENERATED_NOTE, gather_photos
 from lutkit.run import Run
 from lutkit.trainable import NetworkModel, round_tables
 from lutkit_runtime.engine import Model
@@ -90,6 +90,8 @@ def train(run: Run, config: RunConfig, device: torch.device, watch: Watch, *, re
     photos.source.validate_crop(config.recipe.crop)
     for pair in photos.pairs:
         validate_size(pair.name, pair.target, task)
+    if config.data is None:
+        watch.say(GENERATED_NOTE)
     watch.say(f"training on {photos.description}, validating on {len(photos.pairs)} {photos.pairs_description}")
     if not resume:
         run.clear()
