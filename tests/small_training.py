@@ -1,5 +1,6 @@
 """Photos, configurations and commands so small that a training run takes a second; shared by the train side's tests."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,8 @@ from lutkit.families.spatial import SpatialConfig
 from lutkit.generated import render_collection
 
 LUTKIT = (sys.executable, "-c", "from lutkit.cli import main; main(prog_name='lutkit')")
+
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
 
 RECIPE = Recipe(
     steps=8, batch=2, crop=8, learning_rate=5e-3, final_rate=1e-3, validate_every=3, phases=(Phase(interval=6),)
@@ -46,4 +49,5 @@ def run_lutkit(*arguments: object, folder: Path, timeout: float = 120) -> subpro
         text=True,
         timeout=timeout,
         check=False,
+        env={**os.environ, **ONE_THREAD},
     )
