@@ -1,6 +1,6 @@
 """Engine: runs a program on an image. Floor 7: imports everything below; Numba only once a kernel is needed.
 
-`model` is what people use, `backends` turn a program into something that runs on planes, `planes` converts between
+`model` is what people use, `backends` turn a program into something that runs on planes, `conversion` converts between
 images and planes, `tiling` cuts an image.
 """
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from lutkit_runtime.engine.planes import Piece
+from lutkit_runtime.engine.conversion import Piece
 from lutkit_runtime.errors import BackendError
 from lutkit_runtime.ops import Ensemble, Op, Requantise
 from lutkit_runtime.program import Program, Tables

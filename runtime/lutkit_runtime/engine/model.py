@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 
 from lutkit_runtime.engine.backends import Backend, Runner, find_backend
-from lutkit_runtime.engine.planes import Image, Piece, check_image, has_alpha, scale_alpha, to_codes
+from lutkit_runtime.engine.conversion import Image, Piece, check_image, has_alpha, scale_alpha, to_codes
 from lutkit_runtime.engine.tiling import cut_image
-from lutkit_runtime.errors import InputError, ProgramError
-from lutkit_runtime.ops import Requantise
+from lutkit_runtime.errors import InputError
 from lutkit_runtime.program import Program, Tables
 
 Progress = Callable[[int, int], None]
@@ -35,16 +34,12 @@ class Model:
     Raises
     ------
     ProgramError
-        Where the program is inconsistent, its result is not made of codes, or the tables do not fit it.
+        Where the program is inconsistent or the tables do not fit it.
     """
 
     def __init__(self, program: Program, tables: Tables, provenance: Mapping[str, Any] | None = None) -> None:
         program.validate()
         program.validate_tables(tables)
-        if not isinstance(program.ops[-1], Requantise):
-            raise ProgramError(
-                f"program ends in '{program.output}', which is not made of codes; end in a requantise op"
-            )
         self.program = program
         self.tables: Tables = MappingProxyType({slot: tables[slot] for slot in program.slots})
         self.provenance: Mapping[str, Any] = MappingProxyType(dict(provenance or {}))

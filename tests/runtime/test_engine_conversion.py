@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lutkit_runtime.engine.planes import from_codes, scale_alpha, to_codes
+from lutkit_runtime.engine.conversion import from_codes, scale_alpha, to_codes
 from lutkit_runtime.engine.tiling import cut_image
 
 
