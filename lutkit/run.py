@@ -88,7 +88,10 @@ class Run:
     def own_files(self) -> list[Path]:
         """Return the files in the folder that a run calls its own."""
         own = (self.config_file, self.network_file, self.checkpoint_file, self.log_file, self.table_file)
-        made = (*self.folder.glob(f"{self.finetuned_file.stem}*"), *self.folder.glob("tensorboard/events.out.tfevents.*"))
+        made = (
+            *self.folder.glob(f"{self.finetuned_file.stem}*"),
+            *self.folder.glob("tensorboard/events.out.tfevents.*"),
+        )
         return [file for file in (*own, *made) if file.is_file()]
 
     def clear(self) -> None:
