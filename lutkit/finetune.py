@@ -89,6 +89,8 @@ def find_job(
     Raises DataError where there are no tables, ArtefactError where they cannot be read.
     """
     run = Run(source)
+    if not source.exists():
+        raise DataError(f"there is no {source}: name an artefact (.h5) or a run, or run lutkit train and lutkit transfer")
     if not source.is_dir():
         artefact = read_artefact(source)
         known = artefact.provenance.get("task")

@@ -29,7 +29,7 @@ def command(as_json: bool) -> None:
             model["task"],
             str(model["scale"]),
             f"{model['file_bytes']:,}",
-            ", ".join(f"{name} {value}" for name, value in model["figures"].items()),
+            ", ".join(f"{name} {describe_figure(value)}" for name, value in model["figures"].items()),
         )
         for model in models
     ]
@@ -69,3 +69,12 @@ def find_figures(provenance: Mapping[str, Any]) -> dict[str, Any]:
             return {name: value for name, value in last.items() if name.endswith("_psnr")}
         case _:
             return {}
+
+
+def describe_figure(value: Any) -> str:
+    """Say a figure in few words; of a model measured in several forms, the one that is applied."""
+    match value:
+        case {"finetuned": {"psnr": psnr, "ssim": ssim}}:
+            return f"{psnr} dB / {ssim}"
+        case _:
+            return str(value)

@@ -36,7 +36,7 @@ from lutkit_runtime.engine import Model  # noqa: E402
 from lutkit_runtime.errors import LutkitError  # noqa: E402
 
 CPU = torch.device("cpu")
-RECIPE = Recipe(steps=9, batch=2, crop=8, learning_rate=1e-2, final_rate=1e-3, validate_every=4)
+RECIPE = Recipe(steps=9, batch=2, crop=9, learning_rate=1e-2, final_rate=1e-3, validate_every=4)
 PROGRAMS = {
     "mulut": mulut.build_program(read_patterns("sy"), stages=2, scale=2, interval=6),
     "sr-lut": srlut.build_program("s", scale=2, interval=5),
@@ -289,6 +289,11 @@ def test_a_run_tells_what_options_leave_open(run, photos, tmp_path):
     assert other.output == tmp_path / "o.h5"
 
 
+def test_a_run_tells_the_crop(run):
+    assert look_for_job(run.folder).recipe == msgspec.structs.replace(RECIPE, crop=run.read_config().recipe.crop)
+    assert look_for_job(run.table_file).recipe == RECIPE
+
+
 def test_an_artefact_tells_its_task(run, tmp_path):
     job = look_for_job(run.table_file)
     assert (job.task, job.data, job.val, job.output) == (AddNoise(15.0), None, None, run.folder / "lut-finetuned.h5")
@@ -300,7 +305,7 @@ def test_an_artefact_tells_its_task(run, tmp_path):
 
 
 def test_sources_without_tables_are_refused(run, tmp_path):
-    refusal_of(lambda: look_for_job(tmp_path / "nowhere"), "nowhere")
+    refusal_of(lambda: look_for_job(tmp_path / "nowhere"), "there is no", "nowhere", "lutkit train")
     refusal_of(lambda: look_for_job(tmp_path), "is no run folder")
     run.table_file.write_bytes(b"damaged")
     refusal_of(lambda: look_for_job(run.folder), "lut.h5")
