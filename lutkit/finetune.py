@@ -90,7 +90,9 @@ def find_job(
     """
     run = Run(source)
     if not source.exists():
-        raise DataError(f"there is no {source}: name an artefact (.h5) or a run, or run lutkit train and lutkit transfer")
+        raise DataError(
+            f"there is no {source}: name an artefact (.h5) or a run, or run lutkit train and lutkit transfer"
+        )
     if not source.is_dir():
         artefact = read_artefact(source)
         known = artefact.provenance.get("task")
