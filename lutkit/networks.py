@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
+from torch.autograd.function import once_differentiable
+
+ROWS_IN_CACHE = 4096
 
 
 class DenseBlock(nn.Module):
@@ -28,10 +33,68 @@ class DenseBlock(nn.Module):
 
     def forward(self, samples: torch.Tensor) -> torch.Tensor:
         """Map samples (M, samples) in [0, 1] to outputs (M, outputs) in [-1, 1]."""
-        features = torch.relu(self.enter(samples))
-        for layer in self.hidden:
-            features = torch.cat((features, torch.relu(layer(features))), dim=1)
+        device = samples.device.type
+        kind = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else samples.dtype
+        parameters = [
+            parameter.to(kind) for layer in (self.enter, *self.hidden) for parameter in (layer.weight, layer.bias)
+        ]
+        features: torch.Tensor = _DenseFeatures.apply(samples.to(kind), *parameters)  # type: ignore[assignment]
         return torch.tanh(self.leave(features))
+
+
+class _DenseFeatures(torch.autograd.Function):
+    """Densely connected layers with ReLU: samples (M, s), then weight and bias of each layer, to features (M, n width).
+
+    The same as ``features = cat(features, relu(layer(features)))`` for every layer, without the copies: all layers
+    write into one array and read from it, some rows after the other, so that these stay in the processor's cache.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, samples: torch.Tensor, *parameters: torch.Tensor) -> torch.Tensor:
+        weights, biases = parameters[0::2], parameters[1::2]
+        width = len(biases[0])
+        features = samples.new_empty(len(samples), width * len(weights))
+        for rows in _split_rows(samples):
+            read = samples[rows]
+            for depth, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
+                new = features[rows, depth * width : (depth + 1) * width]
+                torch.clamp_min(torch.addmm(bias, read, weight.t()), 0, out=new)
+                read = features[rows, : (depth + 1) * width]
+        ctx.save_for_backward(samples, features, *weights)
+        return features
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        samples, features, *weights = ctx.saved_tensors
+        width = len(weights[0])
+        # Sums over rows are kept at least as exact as float32, whatever the layers compute in.
+        exact = torch.promote_types(samples.dtype, torch.float32)
+        to_weights = [torch.zeros_like(weight, dtype=exact) for weight in weights]
+        to_biases = [weight.new_zeros(width, dtype=exact) for weight in weights]
+        to_samples = torch.empty_like(samples) if ctx.needs_input_grad[0] else None
+        for rows in _split_rows(samples):
+            slopes = gradients[0][rows].clone()
+            for depth in reversed(range(len(weights))):
+                made = slice(depth * width, (depth + 1) * width)
+                slope = torch.ops.aten.threshold_backward(slopes[:, made], features[rows, made], 0)
+                read = features[rows, : depth * width] if depth else samples[rows]
+                to_weights[depth] += slope.t() @ read
+                to_biases[depth] += slope.sum(dim=0)
+                if depth:
+                    slopes[:, : depth * width].addmm_(slope, weights[depth])
+                elif to_samples is not None:
+                    to_samples[rows] = slope @ weights[0]
+        to_parameters = [
+            gradient.to(samples.dtype) for pair in zip(to_weights, to_biases, strict=True) for gradient in pair
+        ]
+        return (to_samples, *to_parameters)
+
+
+def _split_rows(samples: torch.Tensor) -> list[slice]:
+    """Return which rows are worked on together: few on a CPU for its cache, all on a GPU for its many processors."""
+    together = ROWS_IN_CACHE if samples.device.type == "cpu" else max(1, len(samples))
+    return [slice(start, start + together) for start in range(0, len(samples), together)]
 
 
 class PlainBlock(nn.Module):
