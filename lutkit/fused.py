@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from lutkit.skeleton import quantise_entries
 from lutkit_runtime.kernels.cpu.gradient import stage_gradient
-from lutkit_runtime.kernels.cpu.stage import Stage, claim_stage, run_stage
+from lutkit_runtime.kernels.cpu.stage import Stage, claim_stage, run_joined
 from lutkit_runtime.kernels.cpu.touched import touched_entries
 from lutkit_runtime.ops import Ensemble, Lookup, Requantise
 from lutkit_runtime.program import Program
@@ -35,8 +35,8 @@ class _FusedStage(torch.autograd.Function):
         if rows is not None:
             tables = [_place(*given) for given in zip(stage.lookups, rows, tables, strict=True)]
         planes = codes.detach().to(torch.uint8).contiguous().numpy()
-        named = {lookup.slot: table for lookup, table in zip(stage.lookups, tables, strict=True)}
-        result = run_stage(stage, named, planes, threads)
+        # Lookup by lookup, not by slot: two lookups of one slot may have been given different rows of its table.
+        result = run_joined(stage, np.concatenate([table.reshape(-1) for table in tables]), planes, threads)
         ctx.saved = stage, rows, planes, result, tables, threads
         return torch.from_numpy(result).to(torch.float32)
 

@@ -2,13 +2,16 @@
 
 import numpy as np
 import pytest
+from msgspec import structs
 
 torch = pytest.importorskip("torch")
 
 from lutkit.families import mulut, srlut  # noqa: E402
 from lutkit.families.spatial import read_patterns  # noqa: E402
-from lutkit.fused import claim_program, run_stages  # noqa: E402
+from lutkit.fused import claim_program, run_stages, run_touched  # noqa: E402
 from lutkit.skeleton import TableFilling, run_program  # noqa: E402
+from lutkit_runtime.ops import Lookup  # noqa: E402
+from lutkit_runtime.program import Program  # noqa: E402
 
 PROGRAMS = {
     "mulut-x2": mulut.build_program(read_patterns("sdy"), stages=2, scale=2, interval=5),
@@ -54,6 +57,44 @@ def test_fused_equals_ops_forward_and_backward(name):
         scale = slope.abs().max()
         assert scale > 0
         torch.testing.assert_close(parameters[slot].grad[inside] / scale, slope[inside] / scale, rtol=1e-4, atol=1e-6)
+
+
+def make_shared() -> Program:
+    """A stage whose two lookups read one table at different offsets."""
+    program = mulut.build_program(read_patterns(["s", "d"]), stages=1, scale=2, interval=5)
+    ensemble, requantise = program.ops
+    body = tuple(structs.replace(op, slot="shared") if isinstance(op, Lookup) else op for op in ensemble.body)
+    return structs.replace(program, ops=(structs.replace(ensemble, body=body), requantise))
+
+
+@pytest.mark.parametrize("name", [*PROGRAMS, "shared"])
+def test_touched_entries_equal_whole_tables_forward_and_backward(name):
+    program = make_shared() if name == "shared" else PROGRAMS[name]
+    program.validate()
+    stages = claim_program(program)
+    assert stages is not None
+    rng = np.random.default_rng(11)
+    planes = torch.from_numpy(rng.integers(0, 256, (2, 5, 4)).astype(np.float32))
+    weights = torch.from_numpy(rng.normal(size=(2, 5 * program.scale, 4 * program.scale)).astype(np.float32))
+    whole = {slot: table.clamp(-127, 127).requires_grad_() for slot, table in make_tables(program, 3).items()}
+    some = {slot: table.detach().clone().requires_grad_() for slot, table in whole.items()}
+    asked = []
+
+    def entries(lookup, rows):
+        asked.append(len(rows) / lookup.lattice.entries)
+        return some[lookup.slot][torch.from_numpy(rows)]
+
+    expected = run_program(program, planes, {slot: TableFilling(table) for slot, table in whole.items()})
+    (expected * weights).sum().backward()
+    result = run_touched(stages, planes, entries)
+    (result * weights).sum().backward()
+
+    assert torch.equal(result, expected)
+    assert min(asked) < 1
+    for slot, table in whole.items():
+        scale = table.grad.abs().max()
+        assert scale > 0
+        torch.testing.assert_close(some[slot].grad / scale, table.grad / scale, rtol=1e-4, atol=1e-6)
 
 
 def test_gradient_does_not_depend_on_the_number_of_parts_beyond_rounding():
