@@ -21,6 +21,9 @@ from lutkit_runtime.quantiser import Quantiser
 
 ROWS_AT_ONCE = 1 << 16
 
+TABLE_QUANTISER = Quantiser()
+"""How trainable tables are rounded: to the levels of a signed byte."""
+
 
 class Filling(Protocol):
     """What fills a slot while it is trained."""
@@ -72,7 +75,7 @@ def round_straight(values: torch.Tensor) -> torch.Tensor:
 
 def quantise_straight(outputs: torch.Tensor, quantiser: Quantiser) -> torch.Tensor:
     """Quantise real outputs to entries, straight through the rounding; float32."""
-    return round_straight(outputs.float().clamp(-1, 1) * quantiser.levels)
+    return round_straight(quantiser.spread(outputs.float()))
 
 
 class NetworkFilling(torch.nn.Module):
@@ -130,9 +133,9 @@ class TableFilling:
         return torch.einsum("...v,...vk->...k", weights, entries[rows])
 
 
-def quantise_entries(values: torch.Tensor, levels: int = 127) -> torch.Tensor:
+def quantise_entries(values: torch.Tensor, quantiser: Quantiser = TABLE_QUANTISER) -> torch.Tensor:
     """Round a trainable table to entries, straight through the rounding; entries are clamped to the levels."""
-    return round_straight(values.clamp(-levels, levels))
+    return round_straight(quantiser.confine(values))
 
 
 def run_program(program: Program, planes: torch.Tensor, fillings: Mapping[str, Filling]) -> torch.Tensor:

@@ -150,8 +150,7 @@ class TableModel:
     def confine(self) -> None:
         """Clamp the tables to the levels of their slots."""
         for slot, table in self.tables.items():
-            levels = self.program.slots[slot].quantiser.levels
-            table.clamp_(-levels, levels)
+            table.copy_(self.program.slots[slot].quantiser.confine(table))
 
     def entries(self) -> dict[str, NDArray[np.int8]]:
         """Return the tables as the artefact stores them."""

@@ -1,4 +1,4 @@
-"""Quantisers: how a real network output becomes an integer table entry and back. Floor 1: imports only errors."""
+"""Quantisers: how a real network output becomes an integer table entry. Floor 1: imports only errors."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class Quantiser(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if not 1 <= self.levels <= 127:
             raise ProgramError(f"quantiser has {self.levels} levels; a signed byte holds 1 to 127")
 
-    def quantise(self, values: Any) -> Any:
-        """Quantise real outputs; a floating NumPy array or torch tensor in, the same kind with integer values out."""
-        return (values.clip(-1.0, 1.0) * self.levels).round()
+    def spread(self, outputs: Any) -> Any:
+        """Clip real outputs to [-1, 1] and spread them over the levels, not yet rounded; floating array or tensor."""
+        return outputs.clip(-1.0, 1.0) * self.levels
 
-    def dequantise(self, entries: Any) -> Any:
-        """Turn entries back into real values in [-1, 1]; floating arrays or tensors."""
-        return entries / self.levels
+    def confine(self, entries: Any) -> Any:
+        """Clip real values in units of entries to the levels; floating array or tensor."""
+        return entries.clip(-self.levels, self.levels)
