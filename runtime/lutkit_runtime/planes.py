@@ -6,12 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lutkit_runtime.errors import ProgramError
-from lutkit_runtime.interpolation import Interpolation
 from lutkit_runtime.ops import Ensemble, Lookup, Op, Requantise
 from lutkit_runtime.ops.ensemble import TURNS
 
 LARGEST_CODE = 255
-LARGEST_ENTRY = 128
 
 
 @dataclass(frozen=True)
@@ -43,9 +41,7 @@ def follow_planes(ops: Sequence[Op], planes: dict[str, Plane]) -> Plane:
                 raise ProgramError(
                     f"op '{op.output}' indexes a table by '{op.input}', which is a sum: requantise it first"
                 )
-            # The weights sum to the step; SR-LUT's branch makes one of them negative, down to minus one step.
-            weights = op.lattice.step * (3 if op.interpolation is Interpolation.SRLUT else 1)
-            largest = LARGEST_ENTRY * weights
+            largest = op.largest
         elif isinstance(op, Ensemble):
             largest = TURNS * follow_planes(op.body, {op.input: planes[op.input]}).largest
         elif isinstance(op, Requantise):

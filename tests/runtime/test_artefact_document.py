@@ -9,14 +9,12 @@ import h5py
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from hypothesis import strategies as st
+from strategies import Filled, filled_programs, images
 
 from lutkit_runtime.artefact import Artefact, write_artefact
-from lutkit_runtime.interpolation import Interpolation
 from lutkit_runtime.lattice import Lattice
-from lutkit_runtime.ops import Add, Ensemble, Lookup, Requantise
-from lutkit_runtime.padding import Padding
-from lutkit_runtime.pattern import NAMED_PATTERNS, IndexPattern
+from lutkit_runtime.ops import Ensemble, Lookup, Requantise
+from lutkit_runtime.pattern import NAMED_PATTERNS
 from lutkit_runtime.program import MAX_SCALE, Program
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "artefact.md"
@@ -44,60 +42,18 @@ def run(artefact: Artefact, plane: np.ndarray) -> np.ndarray:
     return planes[artefact.program.output]
 
 
-def build_stage(data: st.DataObject, source: str, result: str, block: int, slots: list[str]) -> list[Any]:
-    offset = st.tuples(st.integers(-3, 3), st.integers(-3, 3))
-    padding = data.draw(st.sampled_from(Padding))
-    interval = data.draw(st.integers(6, 8))
-    body: list[Any] = []
-    for slot in slots:
-        pattern = IndexPattern(tuple(data.draw(st.lists(offset, min_size=1, max_size=4))))
-        possible = [Interpolation.SIMPLEX, Interpolation.SRLUT] if pattern.samples == 4 else [Interpolation.SIMPLEX]
-        body.append(
-            Lookup(
-                output=slot,
-                input=source,
-                slot=slot,
-                pattern=pattern,
-                lattice=Lattice(pattern.samples, interval),
-                block=block,
-                padding=padding,
-                interpolation=data.draw(st.sampled_from(possible)),
-            )
-        )
-    body.append(Add(output="turn", terms=tuple(slots)))
-    total = f"{result}/sum"
-    return [
-        Ensemble(output=total, input=source, body=tuple(body)),
-        Requantise(
-            output=result,
-            input=total,
-            bias=data.draw(st.integers(-(10**5), 10**5)),
-            divisor=data.draw(st.integers(1, 2000)),
-        ),
-    ]
-
-
-@settings(max_examples=40, deadline=None)
-@given(st.data())
+@settings(max_examples=60, deadline=None)
+@given(filled_programs(), images(largest=5, channels=1))
 def test_the_documented_reader_computes_what_the_ops_compute(
     tmp_path_factory: pytest.TempPathFactory,
     documented_apply: Callable[[Path, np.ndarray], np.ndarray],
-    data: st.DataObject,
+    filled: Filled,
+    image: np.ndarray,
 ) -> None:
-    ops = [
-        *build_stage(data, "image", "codes1", 1, ["stage1/a", "stage1/b"]),
-        *build_stage(data, "codes1", "result", data.draw(st.integers(1, 3)), ["stage2/a"]),
-    ]
-    program = Program(family="test", task="sr", ops=tuple(ops))
-    random = np.random.default_rng(data.draw(st.integers(0, 999)))
-    tables = {
-        name: random.integers(-128, 128, (slot.entries, slot.outputs)).astype(np.int8)
-        for name, slot in program.slots.items()
-    }
-    artefact = Artefact(program, tables)
+    artefact = Artefact(filled.program, filled.tables)
     path = tmp_path_factory.mktemp("documented") / "model.h5"
     write_artefact(path, artefact)
-    plane = random.integers(0, 256, (data.draw(st.integers(1, 5)), data.draw(st.integers(1, 5)))).astype(np.uint8)
+    plane = image[..., 0]
     np.testing.assert_array_equal(documented_apply(path, plane), run(artefact, plane))
 
 

@@ -126,6 +126,18 @@ def test_add_sums_its_terms() -> None:
     assert Add(output="c", terms=("a", "b", "a")).reference(planes, {}).tolist() == [12, -16]
 
 
+def test_sums_of_bytes_do_not_wrap() -> None:
+    image = np.array([[200, 255], [0, 7]], np.uint8)
+    planes = {"image": image, "twice": Add(output="twice", terms=("image", "image")).reference({"image": image}, {})}
+    mean = Requantise(output="mean", input="twice", bias=0, divisor=2)
+    np.testing.assert_array_equal(mean.reference(planes, {}), image)
+    codes = Requantise(output="codes", input="image", bias=0, divisor=1)
+    total = Ensemble(output="sum", input="image", body=(codes,)).reference(planes, {})
+    assert total.dtype == np.int64
+    np.testing.assert_array_equal(total, 4 * image.astype(int))
+    np.testing.assert_array_equal(image, [[200, 255], [0, 7]])
+
+
 def test_extent_of_a_second_stage_counts_in_input_pixels() -> None:
     first = look_up(NAMED_PATTERNS["e"], block=2)
     second = Lookup(output="end", input="wide", slot="u", pattern=NAMED_PATTERNS["e"], lattice=Lattice(4, 4), block=3)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from lutkit_runtime.errors import ProgramError
 from lutkit_runtime.ops.base import OpBase
 
@@ -31,8 +33,8 @@ class Add(OpBase, frozen=True, tag="add"):
             raise ProgramError(f"op '{self.output}' adds no terms; name at least one plane")
 
     def reference(self, planes: Mapping[str, Any], fill: Mapping[str, Any]) -> Any:
-        """Return the sum of the terms."""
-        total = planes[self.terms[0]]
+        """Return the sum of the terms, int64: terms may be planes of bytes, whose sum would wrap around."""
+        total = planes[self.terms[0]].astype(np.int64)
         for term in self.terms[1:]:
-            total = total + planes[term]
+            total += planes[term]
         return total

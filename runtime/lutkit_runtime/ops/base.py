@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
-
-Evaluate = Callable[[Any], Any]
-"""What fills a slot: integer samples (..., axes) to the weighted integer sum (..., outputs); see Lookup."""
 
 
 class OpBase(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, tag_field="op"):
@@ -46,6 +43,12 @@ class OpBase(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         Parameters
         ----------
         planes : mapping of name to integer array (..., H, W)
-        fill : mapping of slot name to its filling (an int8 table, or what `Lookup.reference` accepts)
+            Planes of codes may be uint8.
+        fill : mapping of slot name to int8 table (entries, outputs)
+
+        Returns
+        -------
+        integer array (..., H * upscale, W * upscale)
+            Codes as uint8, sums as int64.
         """
         raise NotImplementedError

@@ -73,7 +73,8 @@ class Ensemble(OpBase, frozen=True, tag="ensemble"):
             local: dict[str, Any] = {self.input: np.rot90(planes[self.input], turns, axes=(-2, -1))}
             for op in self.body:
                 local[op.output] = op.reference(local, fill)
-            total = total + np.rot90(local[self.body[-1].output], -turns, axes=(-2, -1))
+            # a body may end in bytes, whose sum would wrap around
+            total = total + np.rot90(local[self.body[-1].output], -turns, axes=(-2, -1)).astype(np.int64)
         return total
 
 

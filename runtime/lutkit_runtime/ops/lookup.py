@@ -15,6 +15,9 @@ from lutkit_runtime.ops.base import OpBase
 from lutkit_runtime.padding import Padding
 from lutkit_runtime.pattern import IndexPattern
 
+LARGEST_ENTRY = 128
+"""Largest magnitude of a table entry."""
+
 
 class Lookup(OpBase, frozen=True, tag="lookup"):
     """Look samples up in the table of a slot; the result is a wide integer plane, ``block`` times as large.
@@ -60,6 +63,13 @@ class Lookup(OpBase, frozen=True, tag="lookup"):
     def upscale(self) -> int:
         """The block size."""
         return self.block
+
+    @property
+    def largest(self) -> int:
+        """Bound of the magnitude of a result."""
+        # The weights sum to the step; SR-LUT's branch makes one of them negative, down to minus one step.
+        weights = self.lattice.step * (3 if self.interpolation is Interpolation.SRLUT else 1)
+        return LARGEST_ENTRY * weights
 
     def validate(self) -> None:
         """Raise ProgramError unless pattern, lattice and block agree."""

@@ -23,9 +23,6 @@ from lutkit_runtime.pattern import MAX_SAMPLES
 
 MAX_LOOKUPS = 16
 
-ENTRY_BOUND = 128
-"""Largest magnitude of a table entry."""
-
 EXACT_SUM = 1 << 24
 EXACT_DIVISOR = 1 << 15
 """The kernel divides in float32 and rounds half to even. That is exact while sum and bias are float32 integers and no
@@ -74,9 +71,7 @@ class Stage:
     @property
     def largest_sum(self) -> int:
         """Bound of the magnitude of the sum over lookups and turns."""
-        # the weights of one lookup sum to the step; SR-LUT's branch can make one of them negative, down to -step
-        weight = self.lookups[0].lattice.step * (3 if self.interpolation is Interpolation.SRLUT else 1)
-        return len(self.lookups) * TURNS * weight * ENTRY_BOUND
+        return TURNS * sum(lookup.largest for lookup in self.lookups)
 
     @property
     def reach(self) -> int:
