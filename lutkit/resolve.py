@@ -44,6 +44,8 @@ def find_model(model: str | Path) -> ModelSource:
         Where there is no such model, or a run folder whose networks have not been transferred.
     """
     name = os.fspath(model)
+    if not name:  # as a path it would mean the current folder
+        raise DataError("the name of the model is empty: give a built-in name, an artefact (.h5) or a run folder")
     if name in builtin_names():
         return ModelSource(find_builtin(name), name, f"the built-in model {name}")
     path = Path(name)

@@ -77,6 +77,8 @@ def command(
     from lutkit_runtime.engine import load
     from lutkit_runtime.engine.backends import find_backend
 
+    if model == "":
+        raise click.UsageError("-m is empty: give it a built-in name, an artefact or a run folder")
     suffixes = supported_suffixes()
     sources, problems = find_sources(inputs, (*suffixes, *READ_ONLY_SUFFIXES))
     destination = read_destination(output, sources, suffixes)

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import click
+
 STANDARD_STREAM = "-"
 
 
@@ -62,7 +64,14 @@ def find_sources(inputs: Sequence[str], suffixes: Iterable[str]) -> tuple[list[S
         File names, folder names (searched with their subfolders), patterns (``*``, ``?``, ``[..]``, ``**``) and ``-``.
     suffixes : iterable of str
         Lower-case suffixes of the files that count in folders; hidden files and folders do not.
+
+    Raises
+    ------
+    click.UsageError
+        Where an input is empty, as an unset variable of a shell is: as a path it would mean the current folder.
     """
+    if "" in inputs:
+        raise click.UsageError("INPUT is empty: name a file, a folder or a pattern, or . for the current folder")
     known = frozenset(suffixes)
     sources: dict[str, Source] = {}
     problems: list[Problem] = []

@@ -125,8 +125,10 @@ def read_destination(output: str | None, sources: Sequence[Source], suffixes: Co
     Raises
     ------
     click.UsageError
-        Where several inputs would go to one file, or the suffix cannot be written.
+        Where `output` is empty, several inputs would go to one file, or the suffix cannot be written.
     """
+    if output == "":
+        raise click.UsageError("-o is empty: give it a file, a folder or a template, or . for the current folder")
     if output is None:
         output = STANDARD_STREAM if any(source.is_stdin for source in sources) else DEFAULT_TEMPLATE
     if "{" in output or "}" in output:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from lutkit_runtime.errors import ArtefactError, ProgramError
 from lutkit_runtime.program import Program
-from lutkit_runtime.seal import BLOCK_BYTES, is_sealed, read_sealed, write_sealed
+from lutkit_runtime.seal import BLOCK_BYTES, read_sealed, write_sealed
 from lutkit_runtime.strict_hdf5 import open_children, open_hdf5, read_bytes_by_chunk, read_text, write_hdf5
 
 MAX_TEXT_BYTES = 1 << 20
@@ -122,11 +122,6 @@ def _tame(text: str, longest: int = 300) -> str:
     line = " ".join(text.split())
     shown = line if len(line) <= longest else f"{line[:longest]}..."
     return "".join(letter if letter.isprintable() else "?" for letter in shown)
-
-
-def is_artefact(path: Path | str) -> bool:
-    """Tell whether a path names a file that starts like an artefact; never raises."""
-    return is_sealed(path)
 
 
 def difference(table: NDArray[np.int8]) -> NDArray[np.int8]:

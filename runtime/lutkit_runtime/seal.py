@@ -73,18 +73,6 @@ def read_sealed(path: Path | str) -> bytes:
     return block + payload
 
 
-def is_sealed(path: Path | str) -> bool:
-    """Tell whether a path names an ordinary file that starts like an artefact; it may still be damaged."""
-    try:
-        path = Path(path)
-        if not path.is_file():
-            return False
-        with path.open("rb") as file:
-            return file.read(len(MAGIC)) == MAGIC
-    except (OSError, ValueError):
-        return False
-
-
 def _check_block(path: Path, block: bytes, size: int) -> int:
     """Return the length of the payload that the user block announces; raise ArtefactError unless all of it is valid."""
     if not size:

@@ -53,6 +53,16 @@ def test_result_is_what_the_engine_computes(run, tmp_path, tiny_model):
     np.testing.assert_array_equal(read("out.png"), load(tiny_model).apply(pixels, backend="numpy"))
 
 
+@pytest.mark.parametrize("arguments", [[""], ["in.png", ""], ["in.png", "-o", ""], ["in.png", "-m", ""]])
+def test_empty_arguments_are_wrong_usage(run, tmp_path, arguments):
+    """An unset variable of a shell; as a path it would be the current folder."""
+    save(tmp_path / "in.png")
+    result = run(*arguments, model=None)
+    assert result.exit_code == 2
+    assert "is empty" in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["in.png"]
+
+
 @pytest.mark.parametrize("options", [["--backend", "numpy"], ["--backend", "cpu", "--threads", "1"], ["--tile", "2"]])
 def test_options_of_the_computation_change_nothing(run, tmp_path, options):
     save(tmp_path / "in.png")

@@ -2,6 +2,8 @@
 
 import os
 import platform
+import shutil
+import time
 from pathlib import Path
 
 import numba
@@ -293,6 +295,49 @@ def test_cache_folder_is_closed_to_others(tmp_path: Path, monkeypatch: pytest.Mo
         folder.chmod(0o755)
         assert compiling.find_cache_folder() == folder
         assert folder.stat().st_mode & 0o077 == 0
+
+
+def test_kernels_follow_changes_of_what_they_inline(tmp_path: Path) -> None:
+    """Numba itself looks at the file of a kernel only, not at those of the functions that it inlines."""
+    sources = tmp_path / "sources"
+    sources.mkdir()
+    shutil.copy(compiling.__file__, sources / "compiling.py")
+    (sources / "caller.py").write_text(
+        "from compiling import compile_kernel\nfrom inlined import answer\n"
+        "@compile_kernel()\ndef ask():\n    return answer()\n"
+    )
+    code = (
+        f"import sys, platformdirs; sys.path.insert(0, {str(sources)!r})\n"
+        f"platformdirs.user_cache_dir = lambda *_, **__: {str(tmp_path / 'cache')!r}\n"
+        "import caller; print(caller.ask(), sum(caller.ask.stats.cache_hits.values()))"
+    )
+
+    def ask(answer: int, **environment: str) -> list[str]:
+        text = f"from numba import njit\n@njit(inline='always')\ndef answer():\n    return {answer}\n"
+        (sources / "inlined.py").write_text(text)
+        return run_python(code, **environment).split()
+
+    assert ask(1, NUMBA_CACHE_DIR="") == ["1", "0"]
+    assert ask(1, NUMBA_CACHE_DIR="") == ["1", "1"]
+    assert ask(2, NUMBA_CACHE_DIR="") == ["2", "0"]
+    chosen = tmp_path / "chosen"
+    assert [ask(answer, NUMBA_CACHE_DIR=str(chosen)) for answer in (1, 2)] == [["1", "0"], ["2", "0"]]
+
+
+def test_a_new_cache_folder_removes_those_out_of_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiling.platformdirs, "user_cache_dir", lambda *_, **__: str(tmp_path))
+    now = time.time()
+    for name, age in (("long-unused", compiling.UNUSED_SECONDS + 60), ("in-use", compiling.UNUSED_SECONDS - 60)):
+        folder = tmp_path / "numba" / name
+        folder.mkdir(parents=True)
+        (folder / "kernel.nbc").touch()
+        os.utime(folder, (now - age, now - age))
+    folder = compiling.find_cache_folder()
+    assert folder is not None
+    assert {path.name for path in folder.parent.iterdir()} == {"in-use", compiling.digest_sources()}
+    os.utime(folder, (0, 0))
+    assert compiling.find_cache_folder() == folder
+    assert folder.stat().st_mtime >= now - 1
 
 
 def test_no_cache_folder_where_none_can_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

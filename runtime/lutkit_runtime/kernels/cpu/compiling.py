@@ -1,10 +1,17 @@
 # pyright: basic, reportAttributeAccessIssue=false
-"""How kernels are compiled, cached and run: the one place that touches Numba's settings. Imports nothing of ours."""
+"""How kernels are compiled, cached and run: the one place that touches Numba's settings.
+
+Imports nothing of ours but the version.
+"""
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import os
+import shutil
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,34 +21,66 @@ import numba
 import platformdirs
 from numba.core import config, event
 
+from lutkit_runtime import __version__
+
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 _RUNNING = threading.RLock()
+
+
+UNUSED_SECONDS = 7 * 24 * 3600
+"""Kernels of other sources are removed when no process has started with them for so long: one may still run."""
+
+
+@functools.cache
+def digest_sources() -> str:
+    """Return the name of the folder for kernels of these sources, 16 hexadecimal digits.
+
+    Numba compiles a kernel anew when the kernel's own file changes, but not when a function of another file does that
+    it has inlined. So all files count.
+    """
+    digest = hashlib.sha256(__version__.encode())
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def find_cache_folder() -> Path | None:
     """Return the folder of compiled kernels, made if need be, or None where none can be trusted.
 
     Numba's cache files are pickles: whoever can write them can run code as the user. So the folder must belong to the
-    user and be closed to everybody else.
+    user and be closed to everybody else. Making a new one removes those of other sources that are out of use.
     """
-    folder = Path(platformdirs.user_cache_dir("lutkit", appauthor=False)) / "numba"
+    home = Path(platformdirs.user_cache_dir("lutkit", appauthor=False)) / "numba"
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if os.name == "posix":
-            if folder.stat().st_uid != os.getuid():
-                return None
-            folder.chmod(0o700)
+        folder = home / digest_sources()
+        is_new = not folder.exists()
+        for place in (home, folder):
+            place.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if os.name == "posix":
+                if place.stat().st_uid != os.getuid():
+                    return None
+                place.chmod(0o700)
+        os.utime(folder)
+        if is_new:
+            _remove_unused(home)
         return folder if os.access(folder, os.W_OK | os.X_OK) else None
     except OSError:
         return None
+
+
+def _remove_unused(home: Path) -> None:
+    limit = time.time() - UNUSED_SECONDS
+    for folder in home.iterdir():
+        if folder.stat().st_mtime < limit:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def compile_kernel(**options: Any) -> Callable[[Function], Function]:
     """Decorate a kernel: ``numba.njit`` with the project's options, cached in the user's own folder.
 
     The folder is set only while the decorator runs, because Numba's setting also decides where other packages'
-    functions are cached. NUMBA_CACHE_DIR, where the user has set it, wins.
+    functions are cached. Where the user has set NUMBA_CACHE_DIR, the kernels lie in a folder of their own below it.
 
     Parameters
     ----------
@@ -51,7 +90,7 @@ def compile_kernel(**options: Any) -> Callable[[Function], Function]:
 
     def decorate(function: Function) -> Function:
         chosen: str = config.CACHE_DIR
-        folder = chosen or find_cache_folder()
+        folder = Path(chosen) / f"lutkit-{digest_sources()}" if chosen else find_cache_folder()
         try:
             config.CACHE_DIR = str(folder or "")
             kernel: Any = numba.njit(
