@@ -5,6 +5,7 @@ The forward pass is what `lutkit apply` computes, bit for bit: fused kernels on 
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,11 +16,12 @@ from numpy.typing import NDArray
 
 import lutkit_runtime
 from lutkit.allocator import keep_large_buffers
+from lutkit.checkpoints import load_checkpoint
 from lutkit.configuration import Recipe
 from lutkit.degradation import Task, find_task
 from lutkit.loop import Loop
 from lutkit.photos import GENERATED_NOTE, gather_photos
-from lutkit.run import Run
+from lutkit.run import Run, finetuning_checkpoint, finetuning_log
 from lutkit.train import Watch, validate_tables
 from lutkit.trainable import TableModel
 from lutkit.transfer import Fidelity
@@ -55,12 +57,32 @@ class FinetuneJob:
     @property
     def checkpoint(self) -> Path:
         """State from which an interrupted finetuning goes on; removed when it ends."""
-        return self.output.with_name(f"{self.output.stem}-checkpoint.pt")
+        return finetuning_checkpoint(self.output)
 
     @property
     def log(self) -> Path:
         """JSON lines, one per validation."""
-        return self.output.with_name(f"{self.output.stem}-log.jsonl")
+        return finetuning_log(self.output)
+
+    def check_free(self, *, resume: bool, overwrite: bool) -> None:
+        """Raise DataError where an interrupted finetuning would be lost that nobody asked to give up."""
+        if self.checkpoint.exists() and not resume and not overwrite:
+            raise DataError(
+                f"an interrupted finetuning lies in {self.checkpoint}: go on with --resume, or start anew with -y"
+            )
+
+    def describe(self) -> dict[str, str]:
+        """Return what makes this job another one than its recipe and seed tell: tables, task and photos."""
+        program = self.artefact.program
+        digest = hashlib.sha256(repr(program).encode())
+        for name in sorted(program.slots):
+            digest.update(np.ascontiguousarray(self.artefact.tables[name]))
+        folders = {"data": self.data, "val": self.val}
+        return {
+            "tables": digest.hexdigest()[:16],
+            "task": self.task.name,
+            **{name: str(folder.resolve()) if folder else "none" for name, folder in folders.items()},
+        }
 
 
 @dataclass(frozen=True)
@@ -81,8 +103,9 @@ def find_job(
     val: Path | None,
     sigma: float | None,
     quality: int | None,
-    seed: int,
+    seed: int | None,
     output: Path | None,
+    crop: int | None = None,
 ) -> FinetuneJob:
     """Return what finetuning a run folder or an artefact means; a run supplies what the options leave open.
 
@@ -93,6 +116,8 @@ def find_job(
         raise DataError(
             f"there is no {source}: name an artefact (.h5) or a run, or run lutkit train and lutkit transfer"
         )
+    if crop is not None:
+        recipe = msgspec.structs.replace(recipe, crop=crop)
     if not source.is_dir():
         artefact = read_artefact(source)
         known = artefact.provenance.get("task")
@@ -100,17 +125,17 @@ def find_job(
             artefact.program.task, artefact.program.scale, known if isinstance(known, str) else None, sigma, quality
         )
         default = source.with_name(f"{source.stem}-finetuned.h5")
-        return FinetuneJob(artefact, task, recipe, data, val, seed, output or default)
+        return FinetuneJob(artefact, task, recipe, data, val, seed or 0, output or default)
     config = run.read_config()
     if not run.table_file.is_file():
         raise DataError(f"{source} holds no {run.table_file.name}: run lutkit transfer {source} first")
     return FinetuneJob(
         artefact=read_artefact(run.table_file),
         task=find_task(config.model.task, config.model.scale, config.task.name, sigma, quality),
-        recipe=msgspec.structs.replace(recipe, crop=config.recipe.crop),
+        recipe=recipe if crop is not None else msgspec.structs.replace(recipe, crop=config.recipe.crop),
         data=data or (Path(config.data) if config.data else None),
         val=val or (Path(config.val) if config.val and not data else None),
-        seed=seed,
+        seed=config.seed if seed is None else seed,
         output=output or run.finetuned_file,
     )
 
@@ -125,6 +150,8 @@ def finetune(job: FinetuneJob, device: torch.device, watch: Watch, *, resume: bo
     DataError
         Where recipe, photos or checkpoint cannot be used.
     """
+    if resume:
+        load_checkpoint(job.checkpoint)  # refused before photos are read, which takes long
     job.recipe.validate()
     keep_large_buffers()
     photos = gather_photos(job.data, job.val, job.task, job.seed)
@@ -139,8 +166,7 @@ def finetune(job: FinetuneJob, device: torch.device, watch: Watch, *, resume: bo
     def validate(_step: int) -> float:
         return validate_tables(program, model.entries(), photos.pairs, job.task)
 
-    if not resume:
-        job.log.unlink(missing_ok=True)
+        job.checkpoint.unlink(missing_ok=True)
     before = validate(0)
     loop = Loop(
         model=model,
@@ -151,6 +177,7 @@ def finetune(job: FinetuneJob, device: torch.device, watch: Watch, *, resume: bo
         seed=job.seed,
         checkpoint=job.checkpoint,
         log=job.log,
+        belongs_to=job.describe(),
         show_progress=watch.show_progress,
     )
     progress = loop.run(resume=resume)

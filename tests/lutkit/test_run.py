@@ -2,6 +2,7 @@
 
 import errno
 import os
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -91,3 +92,20 @@ def test_clearing_takes_what_is_the_runs_own_and_nothing_else(tmp_path):
     run.clear()
     assert {file.name for file in tmp_path.iterdir()} == set(others)
     assert run.own_files() == []
+
+
+def test_folders_without_permission_are_named(tmp_path, monkeypatch):
+    run = Run(tmp_path / "run")
+    run.write_config(CONFIG)
+
+    def refuse(*_, **__):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with pytest.raises(DataError) as refusal:
+        run.clear()
+    assert "run.json cannot be removed (Permission denied)" in one_line(refusal)
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(DataError) as refusal:
+        Run(tmp_path / "other").write_config(CONFIG)
+    assert "other cannot be made (Permission denied)" in one_line(refusal)

@@ -115,6 +115,20 @@ def test_what_is_saved_is_the_best_step(tmp_path, photos, monkeypatch):
     assert same[1] > 0.99 > max(same[0], same[2])
 
 
+def test_a_validation_is_on_the_lattice_of_the_step_before_it(tmp_path, photos, monkeypatch):
+    seen = []
+
+    def score(program, *_):
+        seen.append(next(program.lookups()).lattice.interval)
+        return 1.0
+
+    monkeypatch.setattr("lutkit.train.validate_tables", score)
+    phases = (Phase(interval=6), Phase(interval=5))
+    recipe = msgspec.structs.replace(RECIPE, steps=4, validate_every=2, phases=phases)
+    quietly(Run(tmp_path / "run"), make_config(photos, recipe=recipe))
+    assert seen == [6, 5]
+
+
 def test_networks_at_every_sample_are_validated_in_the_middle_of_photos(tmp_path, photos, monkeypatch):
     sizes = []
     monkeypatch.setattr("lutkit.train.NETWORK_VALIDATION_SIDE", 10)
