@@ -17,8 +17,8 @@ from lutkit.images.picture import Picture, RefusalError
 from lutkit.images.pillow_encoder import encode_bmp, encode_jpeg, encode_webp
 from lutkit.images.png_encoder import encode_png
 from lutkit.images.radiance import encode_hdr
-from lutkit.images.target import check_place, explain, new_file
 from lutkit.images.tiff_encoder import encode_tiff
+from lutkit_runtime import atomic
 from lutkit_runtime.errors import ImageError
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def supported_suffixes() -> tuple[str, ...]:
 def check_target(path: str | os.PathLike[str], overwrite: bool = False) -> None:
     """Raise ImageError unless a picture can be written there, by suffix, folder and permissions; before long work."""
     _find_format(Path(path))
-    check_place(Path(path), overwrite)
+    atomic.check_target(path, overwrite=overwrite, error=ImageError)
 
 
 def check_suffix(path: str | os.PathLike[str], dtype: DTypeLike, channels: int) -> None:
@@ -116,9 +116,8 @@ def write_picture(path: str | os.PathLike[str], picture: Picture, overwrite: boo
     """
     place = Path(path)
     form, fitted, notes = _prepare(place, picture)
-    check_place(place, overwrite)
     try:
-        with new_file(place, overwrite) as stream:
+        with atomic.open_atomically(place, overwrite=overwrite, error=ImageError) as stream:
             return notes + _encode(form, stream, fitted, place)
     except MemoryError as error:
         raise ImageError(f"{path}: not enough memory to encode it; use .png or .tif, which need least") from error
@@ -139,7 +138,8 @@ def _encode(form: _Format, stream: BinaryIO, picture: Picture, place: Path) -> t
     except RefusalError as refusal:
         raise ImageError(f"{place}: {refusal}") from refusal
     except ValueError as error:
-        raise explain(place, error) from error
+        reason = " ".join(str(error).split())
+        raise ImageError(f"{place}: cannot be encoded ({reason}); choose another format") from error
 
 
 def _find_format(path: Path) -> _Format:

@@ -79,6 +79,47 @@ def test_nothing_is_left_of_an_interrupted_write(
         assert str(path) in str(caught.value)
 
 
+@pytest.mark.parametrize("problem", [KeyboardInterrupt, full_disk(), MemoryError, ValueError])
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_nothing_is_left_of_a_stream_whose_writer_fails(
+    tmp_path: Path, problem: BaseException | type[BaseException], overwrite: bool
+) -> None:
+    path = tmp_path / "a"
+    if overwrite:
+        path.write_bytes(b"old")
+    before = contents(tmp_path)
+    expected = FormatError if isinstance(problem, OSError) else problem
+    with (
+        pytest.raises(expected),  # type: ignore[arg-type]
+        atomic.open_atomically(path, overwrite=overwrite, error=FormatError) as stream,
+    ):
+        stream.write(b"half")
+        stream.flush()
+        assert len(contents(tmp_path)) == 1 + overwrite
+        raise problem
+    assert contents(tmp_path) == before
+
+
+def test_a_stream_can_be_read_and_moved_in(tmp_path: Path) -> None:
+    with atomic.open_atomically(tmp_path / "a") as stream:
+        stream.write(b"abc")
+        stream.seek(1)
+        assert stream.read() == b"bc"
+        stream.seek(0)
+        stream.write(b"x")
+        assert len(contents(tmp_path)) == 1
+        assert not (tmp_path / "a").exists()
+    assert contents(tmp_path) == {"a": b"xbc"}
+
+
+def test_a_link_to_nothing_is_no_free_name(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("gone")
+    with pytest.raises(LutkitError, match="exists already"):
+        write_atomically(tmp_path / "link", b"new")
+    write_atomically(tmp_path / "link", b"new", overwrite=True)
+    assert (tmp_path / "gone").read_bytes() == b"new"
+
+
 def test_a_file_that_appears_meanwhile_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a"
     original = os.fsync
@@ -117,7 +158,7 @@ def test_targets_that_no_file_can_take(tmp_path: Path) -> None:
     with pytest.raises(LutkitError, match="no file name"):
         write_atomically("a\0b", b"")
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(LutkitError, match="not an ordinary file"):
+    with pytest.raises(LutkitError, match="device or pipe"):
         write_atomically(tmp_path / "pipe", b"", overwrite=True)
     with pytest.raises(LutkitError, match="cannot write"):
         write_atomically(tmp_path / ("x" * 300), b"")
