@@ -166,7 +166,8 @@ def test_the_best_validated_step_is_what_remains(tmp_path, average):
         seen[step] = {name: value.clone() for name, value in loop.model.module.state_dict().items()}
         return scores[step]
 
-    recipe = msgspec.structs.replace(RECIPE, steps=8, validate_every=2, average=average)
+    phases = (Phase(interval=6),)
+    recipe = msgspec.structs.replace(RECIPE, steps=8, validate_every=2, average=average, phases=phases)
     loop = make_loop(tmp_path, recipe=recipe, validate=validate)
     progress = loop.run(resume=False)
     assert (progress.best_step, progress.best_psnr) == (4, 31.0)  # the first of equals
@@ -174,6 +175,26 @@ def test_the_best_validated_step_is_what_remains(tmp_path, average):
         assert torch.equal(value, seen[4][name])
         assert not torch.equal(value, seen[6][name]) or "bias" in name
     assert [line["psnr"] for line in read_log(tmp_path)] == list(scores.values())
+
+
+@pytest.mark.parametrize("stop", [None, 3, 5, 7])
+def test_steps_of_other_phases_do_not_compare(tmp_path, stop):
+    """The best of the last phase remains, however well an earlier form of the model did; resuming changes nothing."""
+    scores = {2: 40.0, 4: 41.0, 6: 30.0, 8: 29.0}
+    phases = (Phase(interval=None), Phase(interval=6))
+    recipe = msgspec.structs.replace(RECIPE, steps=8, validate_every=2, phases=phases)
+    if stop is not None:
+        source = Source(at=stop, action=lambda: signal.raise_signal(signal.SIGINT))
+        with pytest.raises(Interrupted):
+            make_loop(tmp_path, recipe=recipe, source=source, validate=scores.get).run(resume=False)
+    progress = make_loop(tmp_path, recipe=recipe, validate=scores.get).run(resume=stop is not None)
+    assert (progress.best_step, progress.best_psnr) == (6, 30.0)
+
+
+def test_phases_of_one_interval_compare(tmp_path):
+    scores = {2: 30.0, 4: 31.0, 6: 30.0, 8: 29.0}
+    recipe = msgspec.structs.replace(RECIPE, steps=8, validate_every=2, phases=(Phase(interval=6), Phase(interval=6)))
+    assert make_loop(tmp_path, recipe=recipe, validate=scores.get).run(resume=False).best_step == 4
 
 
 def test_averages_are_what_is_validated(tmp_path):
