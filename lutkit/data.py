@@ -1,6 +1,6 @@
 """Training patches and validation pairs from folders of photos.
 
-May import `degradation`, `degraded_cache`, `resize` and the error tree; numpy and OpenCV, no torch. A patch source
+May import `degradation`, `degraded_cache`, `images`, `resize` and the runtime; numpy and OpenCV, no torch. A patch source
 hands out uint8 arrays and keeps no state of its own: the generator passed to it is all that resuming has to restore.
 """
 
@@ -13,10 +13,10 @@ import numpy as np
 
 from lutkit.degradation import Image8, Task
 from lutkit.degraded_cache import DegradedCache, degrade_planes, find_cache_folder
+from lutkit.images import read_picture, readable_suffixes
 from lutkit.resize import crop_to_multiple
-from lutkit_runtime.errors import DataError
-
-SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+from lutkit_runtime.engine.conversion import to_codes
+from lutkit_runtime.errors import DataError, ImageError
 
 
 def find_images(folder: Path | str) -> list[Path]:
@@ -31,43 +31,37 @@ def find_images(folder: Path | str) -> list[Path]:
     if not folder.is_dir():
         found = "is not a folder" if folder.exists() else "does not exist"
         raise DataError(f"data folder {folder} {found}: pass a folder that holds photos")
+    suffixes = readable_suffixes()
     paths = sorted(
         path
         for path in folder.rglob("*")
-        if path.suffix.lower() in SUFFIXES
+        if path.suffix.lower() in suffixes
         and not any(part.startswith(".") for part in path.relative_to(folder).parts)
         and path.is_file()
     )
     if not paths:
         raise DataError(
-            f"data folder {folder} holds no images ({', '.join(sorted(SUFFIXES))}): pass a folder that holds photos"
+            f"data folder {folder} holds no images ({', '.join(sorted(suffixes))}): pass a folder that holds photos"
         )
     return paths
 
 
 def read_rgb(path: Path | str) -> Image8:
-    """Read an image file as uint8 (H, W, 3) RGB, oriented as its metadata says.
+    """Read an image file as uint8 (H, W, 3) RGB, upright: the codes that a model is given of it.
+
+    Deeper samples are rounded to 8 bits, alpha is dropped, gray comes three times.
 
     Raises
     ------
     DataError
-        If the file cannot be read or decoded.
+        If the file cannot be read or decoded, or has more pixels than `read_picture` takes.
     """
     try:
-        # Decoding from memory, because OpenCV opens no path with characters outside the code page on Windows.
-        content = np.frombuffer(Path(path).read_bytes(), np.uint8)
-        image = cv2.imdecode(content, cv2.IMREAD_COLOR) if content.size else None
-    except OSError as error:
-        raise DataError(
-            f"{path} cannot be read ({error.strerror}): check the file or remove it from the folder"
-        ) from error
-    except cv2.error as error:
-        raise DataError(
-            f"{path} cannot be decoded ({error.err}): replace the file or remove it from the folder"
-        ) from error
-    if image is None:
-        raise DataError(f"{path} is not an image that OpenCV can decode: replace the file or remove it from the folder")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
+        picture = read_picture(path)
+    except ImageError as problem:
+        raise DataError(f"{problem}; or remove it from the folder") from problem
+    planes = to_codes(picture.pixels)
+    return np.ascontiguousarray(np.moveaxis(np.broadcast_to(planes, (3, *planes.shape[1:])), 0, 2))
 
 
 def load_photos(folder: Path | str) -> list[Image8]:

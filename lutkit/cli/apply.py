@@ -22,9 +22,6 @@ from lutkit.cli.options import (
 from lutkit.cli.sources import find_sources
 from lutkit.cli.targets import STANDARD_STREAM, plan_jobs, read_destination
 
-READ_ONLY_SUFFIXES = (".gif", ".pbm", ".pnm", ".jpe")
-"""Suffixes of pictures that are read but not written; results of these become PNG."""
-
 
 @click.command(
     no_args_is_help=True,
@@ -72,7 +69,7 @@ def command(
     transparency and metadata. A picture that fails is named on stderr, the others go on, and the exit code is 1.
     With --json, one line of JSON per picture is printed.
     """
-    from lutkit.images import DEFAULT_MAX_PIXELS, supported_suffixes
+    from lutkit.images import DEFAULT_MAX_PIXELS, readable_suffixes, supported_suffixes
     from lutkit.resolve import find_default_model, find_model
     from lutkit_runtime.engine import load
     from lutkit_runtime.engine.backends import find_backend
@@ -80,7 +77,7 @@ def command(
     if model == "":
         raise click.UsageError("-m is empty: give it a built-in name, an artefact or a run folder")
     suffixes = supported_suffixes()
-    sources, problems = find_sources(inputs, (*suffixes, *READ_ONLY_SUFFIXES))
+    sources, problems = find_sources(inputs, readable_suffixes())
     destination = read_destination(output, sources, suffixes)
     found = find_model(model) if model is not None else find_default_model()
     jobs, results = plan_jobs(sources, destination, found.label, suffixes)

@@ -95,4 +95,5 @@ def check_size(width: int, height: int, max_pixels: int) -> None:
     if width * height > max_pixels:
         count, limit = f"{width * height / 1e6:.1f}", f"{max_pixels / 1e6:.1f}"
         what = f"{width}x{height} pixels are {count} million, over the limit of {limit} million"
-        raise RefusalError(what, f"if you trust the file, give --max-pixels {width * height}")
+        remedy = f"make it smaller or, if you trust the file, give lutkit apply --max-pixels {width * height}"
+        raise RefusalError(what, remedy)

@@ -31,20 +31,21 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class _Format:
     name: str
+    suffixes: tuple[str, ...]
     start: re.Pattern[bytes]
     decode: Callable[[BinaryIO, int], Decoded]
 
 
 _FORMATS = (
-    _Format("PNG", re.compile(rb"\x89PNG\r\n\x1a\n"), decode_png),
-    _Format("JPEG", re.compile(rb"\xff\xd8\xff"), decode_jpeg),
-    _Format("WebP", re.compile(rb"RIFF....WEBP", re.DOTALL), decode_webp),
-    _Format("TIFF", re.compile(rb"II[*+]\0|MM\0[*+]"), decode_tiff),
-    _Format("BMP", re.compile(rb"BM"), decode_bmp),
-    _Format("GIF", re.compile(rb"GIF8[79]a"), decode_gif),
-    _Format("PNM", re.compile(rb"P[1-6][\s#]"), decode_netpbm),
-    _Format("PFM", re.compile(rb"P[Ff]\s"), decode_pfm),
-    _Format("HDR", re.compile(rb"#\?(RADIANCE|RGBE)"), decode_hdr),
+    _Format("PNG", (".png",), re.compile(rb"\x89PNG\r\n\x1a\n"), decode_png),
+    _Format("JPEG", (".jpg", ".jpeg", ".jpe", ".jfif"), re.compile(rb"\xff\xd8\xff"), decode_jpeg),
+    _Format("WebP", (".webp",), re.compile(rb"RIFF....WEBP", re.DOTALL), decode_webp),
+    _Format("TIFF", (".tif", ".tiff"), re.compile(rb"II[*+]\0|MM\0[*+]"), decode_tiff),
+    _Format("BMP", (".bmp",), re.compile(rb"BM"), decode_bmp),
+    _Format("GIF", (".gif",), re.compile(rb"GIF8[79]a"), decode_gif),
+    _Format("PNM", (".ppm", ".pgm", ".pbm", ".pnm"), re.compile(rb"P[1-6][\s#]"), decode_netpbm),
+    _Format("PFM", (".pfm",), re.compile(rb"P[Ff]\s"), decode_pfm),
+    _Format("HDR", (".hdr",), re.compile(rb"#\?(RADIANCE|RGBE)"), decode_hdr),
 )
 # Bytes a file may have beyond its pixels at their widest, 4 doubles each: metadata, further pages.
 _ALLOWANCE = 1 << 30
@@ -60,6 +61,11 @@ _TURNS = {
     7: (True, True, True),
     8: (True, True, False),
 }
+
+
+def readable_suffixes() -> tuple[str, ...]:
+    """Return the usual suffixes of the files that can be read, lower case with their dot."""
+    return tuple(suffix for form in _FORMATS for suffix in form.suffixes)
 
 
 def read_picture(path: str | os.PathLike[str], max_pixels: int = DEFAULT_MAX_PIXELS) -> Picture:
@@ -102,7 +108,8 @@ def _decode_stream(stream: BinaryIO, size: int, name: str, max_pixels: int) -> P
     stream.seek(0)
     if size > max_pixels * 32 + _ALLOWANCE:
         raise ImageError(
-            f"{name}: {size} bytes are more than {max_pixels} pixels need; raise the limit with --max-pixels"
+            f"{name}: {size} bytes are more than {max_pixels} pixels need; make it smaller or, if you trust the file, "
+            "raise the limit of lutkit apply with --max-pixels"
         )
     try:
         with quiet_messages():

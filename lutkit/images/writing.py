@@ -67,7 +67,7 @@ def supported_suffixes() -> tuple[str, ...]:
 def check_target(path: str | os.PathLike[str], overwrite: bool = False) -> None:
     """Raise ImageError unless a picture can be written there, by suffix, folder and permissions; before long work."""
     _find_format(Path(path))
-    atomic.check_target(path, overwrite=overwrite, error=ImageError)
+    atomic.check_target(Path(path), overwrite=overwrite, error=ImageError)
 
 
 def check_suffix(path: str | os.PathLike[str], dtype: DTypeLike, channels: int) -> None:

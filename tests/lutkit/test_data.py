@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from lutkit.data import PatchSource, find_images, load_photos, read_rgb, validation_pairs
 from lutkit.degradation import AddNoise, CompressJpeg, Downscale
 from lutkit.degraded_cache import DegradedCache, find_cache_folder
+from lutkit.images import Picture, read_picture, readable_suffixes, supported_suffixes, write_picture
+from lutkit_runtime.engine.conversion import to_codes
 from lutkit_runtime.errors import DataError
 
 
@@ -92,11 +95,45 @@ class TestFolder:
     @pytest.mark.parametrize("content", [b"", b"not an image", b"\x89PNG\r\n\x1a\n broken"])
     def test_names_the_file_that_cannot_be_decoded(self, tmp_path, content):
         (tmp_path / "bad.png").write_bytes(content)
-        with pytest.raises(DataError, match=r"bad\.png .*remove it from the folder"):
+        with pytest.raises(DataError, match=r"bad\.png: [^\n]*remove it from the folder\Z"):
             load_photos(tmp_path)
 
+    def test_too_large_and_damaged_photos_are_refused_in_silence(self, tmp_path, monkeypatch, capfd):
+        path = tmp_path / "photo.png"
+        write_photo(path, make_photo(5, 7))
+        content = path.read_bytes()
+        path.write_bytes(content[:-40] + bytes(40))
+        with pytest.raises(DataError, match=r"photo\.png: .*remove it from the folder\Z"):
+            read_rgb(path)
+        assert capfd.readouterr() == ("", "")
+        path.write_bytes(content)
+        monkeypatch.setattr(read_picture, "__defaults__", (34,))
+        with pytest.raises(DataError, match=r"photo\.png: 7x5 pixels"):
+            read_rgb(path)
+
+    def test_reads_what_apply_reads(self, tmp_path):
+        """Formats, 16 bits and float alike: the codes that the engine makes of the picture."""
+        photo = make_photo(6, 5)
+        write_picture(tmp_path / "1.pfm", Picture(photo.astype(np.float32) / 255))
+        write_picture(tmp_path / "2.tif", Picture(photo.astype(np.uint16) * 257 + 100))
+        Image.fromarray(photo).quantize(256).save(tmp_path / "3.gif")
+        for path, found in zip(find_images(tmp_path), load_photos(tmp_path), strict=True):
+            pixels = read_picture(path).pixels
+            np.testing.assert_array_equal(found, np.moveaxis(to_codes(pixels), 0, 2))
+            np.testing.assert_array_equal(found, photo)
+
+    def test_suffixes_are_those_of_apply(self):
+        assert set(supported_suffixes()) < set(readable_suffixes())
+
+    @pytest.mark.parametrize(("suffix", "largest"), [(".png", 0), (".bmp", 0), (".jpg", 1)])
+    def test_other_decoders_find_the_same(self, tmp_path, suffix, largest):
+        path = tmp_path / f"photo{suffix}"
+        cv2.imwrite(str(path), cv2.GaussianBlur(make_photo(64, 48), (0, 0), 2))
+        other = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB).astype(int)
+        assert np.abs(read_rgb(path) - other).max() <= largest
+
     def test_names_the_file_that_is_absent(self, tmp_path):
-        with pytest.raises(DataError, match=r"gone\.png cannot be read"):
+        with pytest.raises(DataError, match=r"gone\.png: cannot be read: [^\n]*\Z"):
             read_rgb(tmp_path / "gone.png")
 
 

@@ -299,8 +299,10 @@ def test_cache_folder_is_closed_to_others(tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_kernels_follow_changes_of_what_they_inline(tmp_path: Path) -> None:
     """Numba itself looks at the file of a kernel only, not at those of the functions that it inlines."""
-    sources = tmp_path / "sources"
-    sources.mkdir()
+    sources = tmp_path / "package" / "kernels" / "cpu"
+    sources.mkdir(parents=True)
+    version = tmp_path / "package" / "__init__.py"
+    version.write_text("__version__ = '1'")
     shutil.copy(compiling.__file__, sources / "compiling.py")
     (sources / "caller.py").write_text(
         "from compiling import compile_kernel\nfrom inlined import answer\n"
@@ -319,6 +321,8 @@ def test_kernels_follow_changes_of_what_they_inline(tmp_path: Path) -> None:
 
     assert ask(1, NUMBA_CACHE_DIR="") == ["1", "0"]
     assert ask(1, NUMBA_CACHE_DIR="") == ["1", "1"]
+    assert ask(2, NUMBA_CACHE_DIR="") == ["2", "0"]
+    version.write_text("__version__ = '2'")
     assert ask(2, NUMBA_CACHE_DIR="") == ["2", "0"]
     chosen = tmp_path / "chosen"
     assert [ask(answer, NUMBA_CACHE_DIR=str(chosen)) for answer in (1, 2)] == [["1", "0"], ["2", "0"]]

@@ -1,8 +1,5 @@
 # pyright: basic, reportAttributeAccessIssue=false
-"""How kernels are compiled, cached and run: the one place that touches Numba's settings.
-
-Imports nothing of ours but the version.
-"""
+"""How kernels are compiled, cached and run: the one place that touches Numba's settings. Imports nothing of ours."""
 
 from __future__ import annotations
 
@@ -21,8 +18,6 @@ import numba
 import platformdirs
 from numba.core import config, event
 
-from lutkit_runtime import __version__
-
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 _RUNNING = threading.RLock()
@@ -37,10 +32,11 @@ def digest_sources() -> str:
     """Return the name of the folder for kernels of these sources, 16 hexadecimal digits.
 
     Numba compiles a kernel anew when the kernel's own file changes, but not when a function of another file does that
-    it has inlined. So all files count.
+    it has inlined. So all files beside this one count, and the package's own, which holds the version.
     """
-    digest = hashlib.sha256(__version__.encode())
-    for path in sorted(Path(__file__).parent.glob("*.py")):
+    folder = Path(__file__).parent
+    digest = hashlib.sha256()
+    for path in (folder.parents[1] / "__init__.py", *sorted(folder.glob("*.py"))):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 
