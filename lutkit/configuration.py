@@ -66,6 +66,8 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         for field in ("steps", "batch", "crop", "validate_every"):
             if getattr(self, field) < 1:
                 raise DataError(f"recipe has {field} = {getattr(self, field)}; it must be at least 1")
+        if self.warmup < 0:
+            raise DataError(f"recipe has warmup = {self.warmup}; it must be at least 0")
         if not 0 < self.learning_rate <= 1 or not 0 <= self.final_rate <= self.learning_rate:
             raise DataError(
                 f"recipe has learning rates {self.learning_rate} to {self.final_rate}; they must fall within 0 to 1"
@@ -89,6 +91,24 @@ class Recipe(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         return self.phases[-1].interval
 
 
+class Origin(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Where networks come from that were not trained here.
+
+    Parameters
+    ----------
+    kind : str
+        As `import --as` has it.
+    file : str
+        Name of the file.
+    sha256 : str
+        Of its content, hexadecimal.
+    """
+
+    kind: str
+    file: str
+    sha256: str
+
+
 class RunConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Everything that determines a run but the photos themselves.
 
@@ -104,6 +124,8 @@ class RunConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     seed : int
     data, val : str or None
         Folders of photos; None is generated images, or photos held out from `data`.
+    origin : Origin or None
+        Of imported networks, to whose training recipe, seed and folders say nothing.
     """
 
     family: str
@@ -114,6 +136,7 @@ class RunConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     seed: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] = 0
     data: str | None = None
     val: str | None = None
+    origin: Origin | None = None
 
     @property
     def task(self) -> Task:

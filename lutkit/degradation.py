@@ -197,6 +197,15 @@ def make_task(kind: str, scale: int, sigma: float = DEFAULT_SIGMA, quality: int 
     return AddNoise(sigma) if kind == "denoise" else CompressJpeg(quality)
 
 
+def choose_task(asked: str | None, scale: int) -> str:
+    """Return the task of a foreign model, by its scale where none is asked for; raises DataError where it cannot be."""
+    if asked is None:
+        return "sr" if scale > 1 else "denoise"
+    if (asked == "sr") != (scale > 1):
+        raise DataError(f"task {asked} does not fit a model of scale {scale}: leave --task out or choose another")
+    return asked
+
+
 def find_task(kind: str, scale: int, known: str | None, sigma: float | None, quality: int | None) -> Task:
     """Return the task of a model; what the options leave open comes from the name of the task it was made for.
 
@@ -212,8 +221,11 @@ def find_task(kind: str, scale: int, known: str | None, sigma: float | None, qua
     Raises
     ------
     DataError
-        As `make_task`.
+        As `make_task`, or if an option belongs to another task.
     """
+    for option, value, needed in (("--sigma", sigma, "denoise"), ("--quality", quality, "deblock")):
+        if value is not None and kind != needed:
+            raise DataError(f"{option} belongs to task {needed}, but the model's task is {kind}: leave it out")
     match = re.fullmatch(r"(?:denoise-s|deblock-q)(\d+(?:\.\d+)?)", known or "")
     level = float(match[1]) if match else None
     if kind == "denoise":

@@ -10,7 +10,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,7 +49,7 @@ class Progress:
     step : int
         Steps done.
     best_psnr : float
-        Highest validation PSNR so far, dB.
+        Highest validation PSNR so far among steps of the present phase's interval, dB: others do not compare.
     best_step : int
     best : dict
         Parameters at the best step.
@@ -82,6 +82,8 @@ class Loop:
         Returns the PSNR in dB of the model as it stands on the validation pairs, given the step.
     seed : int
     checkpoint, log : Path
+    belongs_to : mapping of str
+        What else must be equal for a checkpoint to go on, name to value.
     tensorboard : Path or None
         Folder for TensorBoard's event files.
     show_progress : bool
@@ -95,6 +97,7 @@ class Loop:
     seed: int
     checkpoint: Path
     log: Path
+    belongs_to: Mapping[str, str] = field(default_factory=dict)
     tensorboard: Path | None = None
     show_progress: bool = False
 
@@ -162,7 +165,7 @@ class Loop:
     def _score(self, progress: Progress, average: _Average, optimiser: torch.optim.Optimizer) -> dict[str, Any]:
         with average.in_place():
             psnr = self.validate(progress.step)
-            if psnr > progress.best_psnr or not progress.best:
+            if psnr > progress.best_psnr or not progress.best or not self._is_comparable(progress):
                 progress.best_psnr, progress.best_step = psnr, progress.step
                 progress.best = {name: value.clone() for name, value in self.model.module.state_dict().items()}
         return {
@@ -172,6 +175,11 @@ class Loop:
             "learning_rate": optimiser.param_groups[0]["lr"],
             "seconds": round(progress.seconds, 3),
         }
+
+    def _is_comparable(self, progress: Progress) -> bool:
+        """Whether the best step was validated in the form that is validated now: tables of one interval, or networks."""
+        before, now = (self.recipe.interval_at(step - 1) for step in (progress.best_step, progress.step))
+        return before == now
 
     def _save(
         self, optimiser: torch.optim.Optimizer, rng: np.random.Generator, progress: Progress, average: _Average
@@ -219,7 +227,7 @@ class Loop:
 
     def _describe(self) -> dict[str, Any]:
         """Return what must be equal for a checkpoint to go on as if nothing had happened, as JSON has it."""
-        return json.loads(json.dumps({**msgspec.to_builtins(self.recipe), "seed": self.seed}))
+        return json.loads(json.dumps({**msgspec.to_builtins(self.recipe), "seed": self.seed, **self.belongs_to}))
 
     def _bar(self, done: int) -> tqdm[Any]:
         return tqdm(

@@ -45,15 +45,18 @@ def gather_photos(data: Path | None, val: Path | None, task: Task, seed: int) ->
     """Return photos to train on and to validate on.
 
     Without `data`, images are generated from the seed. Without `val`, every tenth photo (at least one) is held out of
-    `data` and validated on. Raises DataError where a folder holds no usable images.
+    `data` and validated on. Photos of `data` that lie in `val` too are not trained on. Raises DataError where a folder
+    holds no usable images, or none are left to train on.
     """
     pairs, pairs_description, held = _gather_pairs(data, val, task, seed)
     if data is None:
         source = PatchSource(render_collection(seed, GENERATED_PHOTOS, GENERATED_SIDE), task)
         return Photos(source, pairs, f"{GENERATED_PHOTOS} generated images (seed {seed})", pairs_description)
-    paths = [path for path in find_images(data) if path not in held]
+    paths = [path for path in find_images(data) if path not in held and not _lies_below(path, val)]
+    if not paths:
+        raise DataError(f"every photo of {data} lies in {val} too, which leaves none to train on: name another --val")
     source = PatchSource(
-        [read_rgb(path) for path in paths],
+        (read_rgb(path) for path in paths),
         task,
         names=[str(path) for path in paths],
         cache=DegradedCache(find_cache_folder()),
@@ -79,6 +82,10 @@ def _gather_pairs(data: Path | None, val: Path | None, task: Task, seed: int) ->
     made = validation_pairs([read_rgb(path) for path in held], task, seed)
     pairs = [Pair(path.stem, *pair) for path, pair in zip(held, made, strict=True)]
     return pairs, f"photos held out of {data.name or data}", set(held)
+
+
+def _lies_below(path: Path, folder: Path | None) -> bool:
+    return folder is not None and path.resolve().is_relative_to(folder.resolve())
 
 
 def generated_pairs(task: Task, seed: int) -> list[Pair]:

@@ -6,6 +6,7 @@ Imports the configuration and the atomic writer; no torch.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,11 @@ class Run:
         return self.folder / "lut-finetuned.h5"
 
     @property
+    def finetuning_files(self) -> tuple[Path, ...]:
+        """What finetune writes: artefact, checkpoint and log."""
+        return self.finetuned_file, finetuning_checkpoint(self.finetuned_file), finetuning_log(self.finetuned_file)
+
+    @property
     def checkpoint_file(self) -> Path:
         """Newest state of training, from which `--resume` continues."""
         return self.folder / "checkpoint.pt"
@@ -88,19 +94,52 @@ class Run:
     def own_files(self) -> list[Path]:
         """Return the files in the folder that a run calls its own."""
         own = (self.config_file, self.network_file, self.checkpoint_file, self.log_file, self.table_file)
-        made = (
-            *self.folder.glob(f"{self.finetuned_file.stem}*"),
-            *self.folder.glob("tensorboard/events.out.tfevents.*"),
+        events = self.folder.glob("tensorboard/events.out.tfevents.*")
+        return [file for file in (*own, *self.finetuning_files, *events) if file.is_file()]
+
+    def check_free(self, *, overwrite: bool, option: str, resumable: bool = False) -> None:
+        """Raise DataError where a new run would take the place of an earlier one's files, unless that is asked for.
+
+        `option` names the folder on the command line; `resumable` tells that --resume is another way on.
+        """
+        in_the_way = [] if overwrite else self.own_files()
+        if not in_the_way:
+            return
+        if self.is_run():
+            resume = "go on with --resume, " if resumable else ""
+            raise DataError(
+                f"run {self.folder} exists: {resume}name another with {option}, or start anew over it with -y"
+            )
+        raise DataError(
+            f"{self.folder} is no run but holds {in_the_way[0].name}, which a run overwrites: name another folder with "
+            f"{option}, or go ahead with -y"
         )
-        return [file for file in (*own, *made) if file.is_file()]
 
     def clear(self) -> None:
         """Remove what an earlier run left in the folder, and nothing else; raises DataError where it cannot."""
-        for file in self.own_files():
-            try:
-                file.unlink()
-            except OSError as error:
-                raise DataError(f"{file} cannot be removed ({error.strerror}): choose another --run") from error
+        _remove(self.own_files())
+
+    def forget_finetuning(self) -> None:
+        """Remove what was finetuned from tables that are no longer there; raises DataError where it cannot."""
+        _remove(self.finetuning_files)
+
+
+def finetuning_checkpoint(artefact: Path) -> Path:
+    """Return the checkpoint that lies beside an artefact while it is being finetuned."""
+    return artefact.with_name(f"{artefact.stem}-checkpoint.pt")
+
+
+def finetuning_log(artefact: Path) -> Path:
+    """Return the log that lies beside a finetuned artefact."""
+    return artefact.with_name(f"{artefact.stem}-log.jsonl")
+
+
+def _remove(files: Iterable[Path]) -> None:
+    for file in files:
+        try:
+            file.unlink(missing_ok=True)
+        except OSError as error:
+            raise DataError(f"{file} cannot be removed ({error.strerror}): check the permissions") from error
 
 
 class Log:

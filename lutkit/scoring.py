@@ -56,8 +56,8 @@ def open_restorer(
 
         run = Run(path)
         config = run.read_config()
-        known = find_task(config.model.task, config.model.scale, config.task.name, sigma, quality)
         _check_task(task, config.model.task)
+        known = find_task(config.model.task, config.model.scale, config.task.name, sigma, quality)
         return Restorer(load_model(run, config).restore, known, f"networks of the run {path}")
     source = find_model(model)
     loaded = load(source.path)

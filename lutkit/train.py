@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from lutkit.allocator import keep_large_buffers
-from lutkit.checkpoints import load_networks, save_networks
+from lutkit.checkpoints import load_checkpoint, load_networks, save_networks
 from lutkit.configuration import RunConfig
 from lutkit.degradation import Task
 from lutkit.evaluate import Pair, mean_finite_psnr, score_pairs, validate_size
@@ -79,6 +79,8 @@ def train(run: Run, config: RunConfig, device: torch.device, watch: Watch, *, re
     DataError
         Where configuration, photos or checkpoint cannot be used.
     """
+    if resume:
+        load_checkpoint(run.checkpoint_file)  # refused before photos are read, which takes long
     config.recipe.validate()
     task = config.task
     family = find_family(config.family)
@@ -93,6 +95,11 @@ def train(run: Run, config: RunConfig, device: torch.device, watch: Watch, *, re
     if config.data is None:
         watch.say(GENERATED_NOTE)
     watch.say(f"training on {photos.description}, validating on {len(photos.pairs)} {photos.pairs_description}")
+    last = config.recipe.phases[-1].interval
+    if last not in (None, config.model.interval):
+        watch.say(
+            f"training ends at interval {last}, but lutkit transfer makes tables of interval {config.model.interval}"
+        )
     if not resume:
         run.clear()
         run.write_config(config)
@@ -124,8 +131,8 @@ def train(run: Run, config: RunConfig, device: torch.device, watch: Watch, *, re
     try:
         progress = loop.run(resume=resume)
     except BaseException:
-        # Without a checkpoint there is nothing to resume: what is left would only keep the next run from starting.
-        if not run.checkpoint_file.exists():
+        # A new run without a checkpoint cannot be resumed: what is left would only keep the next one from starting.
+        if not resume and not run.checkpoint_file.exists():
             run.clear()
         raise
     save_networks(run.network_file, model.module.state_dict())

@@ -16,13 +16,12 @@ import lutkit_runtime
 from lutkit.configuration import RunConfig
 from lutkit.degradation import Task
 from lutkit.evaluate import Pair, mean_finite_psnr, score_pairs
+from lutkit.skeleton import ROWS_AT_ONCE
 from lutkit.train import validate_tables
 from lutkit.trainable import NetworkModel
 from lutkit_runtime.artefact import Artefact, table_shapes
 from lutkit_runtime.errors import DataError
 from lutkit_runtime.program import Program, Tables
-
-ROWS_AT_ONCE = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -106,12 +105,18 @@ def measure_transfer(
 
 def make_artefact(config: RunConfig, interval: int, program: Program, tables: Tables, fidelity: Fidelity) -> Artefact:
     """Return the artefact of transferred tables; its provenance tells recipe, data and what the transfer cost."""
+    if config.origin:
+        data = "unknown"
+        made = {"step": "import", **msgspec.to_builtins(config.origin)}
+    else:
+        data = Path(config.data).name if config.data else "generated images"
+        made = {"step": "train", "family": config.family, "seed": config.seed, **msgspec.to_builtins(config.recipe)}
     provenance = {
         "lutkit_version": lutkit_runtime.__version__,
         "task": config.task.name,
-        "data": Path(config.data).name if config.data else "generated images",
+        "data": data,
         "history": [
-            {"step": "train", "family": config.family, "seed": config.seed, **msgspec.to_builtins(config.recipe)},
+            made,
             {
                 "step": "transfer",
                 "interval": interval,

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from lutkit.cli.options import PATH, device_option, examples, overwrite_option
+from lutkit.cli.options import PATH, device_option, examples, optional_seed_option, overwrite_option
+from lutkit.resolve import DEFAULT_RUN
 
 
 @click.command(
@@ -16,15 +17,18 @@ from lutkit.cli.options import PATH, device_option, examples, overwrite_option
         "lutkit finetune model.h5 --data photos -o better.h5",
     ),
 )
-@click.argument("source", metavar="RUN|ARTEFACT", type=PATH, default=Path("runs/default"))
+@click.argument("source", metavar="RUN|ARTEFACT", type=PATH, default=DEFAULT_RUN)
 @click.option("--data", type=PATH, help="Folder of photos to train on; default: the run's, else generated images.")
 @click.option("--val", type=PATH, help="Folder of photos to validate on; default: the run's, else held out.")
 @click.option("--steps", type=click.IntRange(min=1), help="Optimisation steps; default: 2500.")
 @click.option("--rate", type=click.FloatRange(0, 1, min_open=True), help="Learning rate at the start; default: 0.001.")
 @click.option("--batch", type=click.IntRange(min=1), help="Patches per step; default: 16.")
+@click.option(
+    "--crop", type=click.IntRange(min=1), help="Side of a patch before enlargement; default: the run's, else 48."
+)
 @click.option("--sigma", type=click.FloatRange(0, 255, min_open=True), help="Noise to remove; default: the model's.")
 @click.option("--quality", type=click.IntRange(1, 100), help="JPEG quality to repair; default: the model's.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of everything random.")
+@optional_seed_option
 @device_option
 @click.option("-o", "--output", type=PATH, help="Artefact to write; default: lut-finetuned.h5 in the run.")
 @click.option("--resume", is_flag=True, help="Go on from the checkpoint of an interrupted finetuning.")
@@ -36,9 +40,10 @@ def command(
     steps: int | None,
     rate: float | None,
     batch: int | None,
+    crop: int | None,
     sigma: float | None,
     quality: int | None,
-    seed: int,
+    seed: int | None,
     device: str,
     output: Path | None,
     resume: bool,
@@ -65,8 +70,11 @@ def command(
         final_rate=recipe.learning_rate * FINETUNE.final_rate / FINETUNE.learning_rate,
         validate_every=min(recipe.validate_every, recipe.steps),
     )
-    job = find_job(source, recipe, data=data, val=val, sigma=sigma, quality=quality, seed=seed, output=output)
+    job = find_job(
+        source, recipe, data=data, val=val, sigma=sigma, quality=quality, seed=seed, output=output, crop=crop
+    )
     check_output(job.output, overwrite=overwrite)
+    job.check_free(resume=resume, overwrite=overwrite)
     watch = Watch(say=lambda line: click.echo(line, err=True), show_progress=sys.stderr.isatty())
     with report_interruption("the same command and --resume"):
         result = finetune(job, choose_device(device), watch, resume=resume)

@@ -42,6 +42,9 @@ device_option = click.option(
 seed_option = click.option(
     "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of everything random."
 )
+optional_seed_option = click.option(
+    "--seed", type=click.IntRange(min=0), help="Seed of everything random; default: the run's, else 0."
+)
 
 
 def examples(*lines: str) -> str:

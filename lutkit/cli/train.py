@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import click
 
-from lutkit.cli.options import PATH, device_option, examples
+from lutkit.cli.options import PATH, LazyChoice, device_option, examples, optional_seed_option, overwrite_option
+from lutkit.resolve import DEFAULT_RUN
 
-DEFAULT_RUN = Path("runs/default")
+
+def _list_families() -> Iterable[str]:
+    from lutkit.families import FAMILIES
+
+    return FAMILIES
 
 
 @click.command(
@@ -20,7 +26,7 @@ DEFAULT_RUN = Path("runs/default")
         "lutkit train --resume",
     ),
 )
-@click.argument("family", required=False)
+@click.argument("family", required=False, type=LazyChoice("family", _list_families), metavar="[FAMILY]")
 @click.option("--data", type=PATH, help="Folder of photos to train on; generated images without it.")
 @click.option("--val", type=PATH, help="Folder of photos to validate on; without it some of the data are held out.")
 @click.option("--task", type=click.Choice(["sr", "denoise", "deblock"]), help="What the model undoes; default: sr.")
@@ -37,11 +43,11 @@ DEFAULT_RUN = Path("runs/default")
 )
 @click.option("--steps", type=click.IntRange(min=1), help="Optimisation steps; default: the preset's.")
 @click.option("--config", type=PATH, help="JSON or TOML file of fields that differ from the preset.")
-@click.option("--seed", type=click.IntRange(min=0), help="Seed of everything random; default: 0.")
+@optional_seed_option
 @device_option
 @click.option("--tensorboard", is_flag=True, help="Write event files for TensorBoard into the run.")
 @click.option("--resume", is_flag=True, help="Go on from the run's checkpoint.")
-@click.option("-y", "--yes", "overwrite", is_flag=True, help="Start anew over a run that exists.")
+@overwrite_option
 def command(run: Path, device: str, tensorboard: bool, resume: bool, overwrite: bool, **choices: Any) -> None:
     """Train the networks of a model.
 
@@ -53,24 +59,15 @@ def command(run: Path, device: str, tensorboard: bool, resume: bool, overwrite: 
     from lutkit.cli.training import make_config, report_interruption
     from lutkit.run import Run
     from lutkit.train import Watch, choose_device, train
-    from lutkit_runtime.errors import DataError
 
     folder = Run(run)
     if resume:
-        given = [f"--{name}" for name, value in choices.items() if value is not None]
+        given = ["FAMILY" if name == "family" else f"--{name}" for name, value in choices.items() if value is not None]
         if given:
-            raise DataError(f"--resume goes on as the run began: leave {', '.join(given)} out")
+            raise click.UsageError(f"--resume goes on as the run began: leave {', '.join(given)} out")
         config = folder.read_config()
     else:
-        if folder.is_run() and not overwrite:
-            raise DataError(
-                f"run {run} exists: go on with --resume, name another with --run, or start anew over it with -y"
-            )
-        if (in_the_way := folder.own_files()) and not overwrite:
-            raise DataError(
-                f"{run} is no run but holds {in_the_way[0].name}, which a run overwrites: name another folder with "
-                "--run, or go ahead with -y"
-            )
+        folder.check_free(overwrite=overwrite, option="--run", resumable=True)
         config = make_config(**choices)
     torch_device = choose_device(device)
     watch = Watch(

@@ -9,11 +9,10 @@ from pathlib import Path
 import click
 import msgspec
 
+from lutkit.cli.group import INTERRUPTED
 from lutkit.configuration import PAPER, QUICK, QUICK_WIDTH, RunConfig, override, read_config
 from lutkit.families import find_family
 from lutkit_runtime.errors import DataError
-
-INTERRUPTED = 130
 
 
 def make_config(
@@ -32,10 +31,11 @@ def make_config(
 ) -> RunConfig:
     """Return the configuration that options mean: the preset, then the `--config` file, then the options.
 
-    Raises DataError where they contradict each other.
+    Raises DataError where they do not fit each other, click.UsageError where an option is of another task.
     """
     changes = read_config(config) if config else {}
     described = changes.pop("family", "mulut")
+    changes.pop("origin", None)  # of a run.json of imported networks: what is trained here does not come from there
     name = family or described
     fields = changes.get("model", {})
     if not isinstance(name, str) or not isinstance(fields, dict):
@@ -61,7 +61,7 @@ def make_config(
     made = override(made, {key: value for key, value in options.items() if value is not None}, "the command line")
     for option, value, needed in (("--sigma", sigma, "denoise"), ("--quality", quality, "deblock")):
         if value is not None and made.model.task != needed:
-            raise DataError(f"{option} belongs to --task {needed}, but the task is {made.model.task}")
+            raise click.UsageError(f"{option} belongs to --task {needed}, but the task is {made.model.task}")
     _ = made.task
     return made
 

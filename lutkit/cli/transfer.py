@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from lutkit.cli.options import PATH, examples, overwrite_option
+from lutkit.resolve import DEFAULT_RUN
 
 
 @click.command(
@@ -14,7 +15,7 @@ from lutkit.cli.options import PATH, examples, overwrite_option
         "lutkit transfer", "lutkit transfer --interval 5", "lutkit transfer runs/x2 -o x2.h5 --val photos-val"
     ),
 )
-@click.argument("run", type=PATH, default=Path("runs/default"))
+@click.argument("run", type=PATH, default=DEFAULT_RUN)
 @click.option(
     "--interval",
     type=click.IntRange(0, 8),
@@ -46,11 +47,17 @@ def command(
     from lutkit_runtime.errors import DataError
 
     if lr is not None and val is None:
-        raise DataError("--lr needs --val, the folder of the photos it was made from")
+        raise click.UsageError("--lr needs --val, the folder of the photos it was made from")
     folder = Run(run)
     config = folder.read_config()
     target = output or folder.table_file
     check_output(target, overwrite=overwrite)
+    replaces = target.resolve() == folder.table_file.resolve()
+    if replaces and folder.finetuned_file.exists() and not overwrite:
+        raise DataError(
+            f"{folder.finetuned_file} exists, finetuned from tables that would be replaced: remove it with -y, or name "
+            "another file with -o"
+        )
     model = load_model(folder, config)
     chosen = config.model.interval if interval is None else interval
     program, tables = transfer_networks(model, chosen, show_progress=sys.stderr.isatty())
@@ -61,6 +68,8 @@ def command(
         pairs, description = validation_photos(data, val or own, config.task, config.seed)
     fidelity = measure_transfer(model, program, tables, pairs, config.task, description)
     write_artefact(target, make_artefact(config, chosen, program, tables, fidelity), overwrite=overwrite)
+    if replaces and overwrite:
+        folder.forget_finetuning()
     click.echo(
         f"network {fidelity.before:.3f} dB -> table {fidelity.after:.3f} dB ({fidelity.gain:+.3f} dB) on "
         f"{fidelity.images} {description}; wrote {target}",

@@ -56,7 +56,8 @@ class SpatialConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     scale : int
         Enlargement, 1 to 4.
     interval : int
-        Binary logarithm of the lattice step that training and transfer use, 2 to 8 (0 to 8 for one or two samples).
+        Binary logarithm of the lattice step of the tables that transfer makes, 2 to 8 (0 to 8 for one or two samples);
+        training uses the intervals of the recipe's phases.
     width : int
         Hidden features of the networks.
     task : str

@@ -134,14 +134,14 @@ def test_train_that_cannot_begin_keeps_the_run_even_with_y(trained):
     ("options", "told"),
     [
         (["--steps", "9"], ["--steps"]),
-        (["sr-lut", "--data", ".", "--seed", "0"], ["--family", "--data", "--seed"]),
+        (["sr-lut", "--data", ".", "--seed", "0"], ["FAMILY", "--data", "--seed"]),
         (["--config", "x.json"], ["--config"]),
         (["--preset", "quick", "--sigma", "3"], ["--sigma", "--preset"]),
     ],
 )
 def test_resume_takes_no_other_options(trained, options, told):
     before = content(trained.folder)
-    assert_refused(call("train", *options, "--resume"), "--resume goes on as the run began", *told)
+    assert_refused(call("train", *options, "--resume"), "--resume goes on as the run began", *told, code=2)
     assert content(trained.folder) == before
 
 
@@ -161,35 +161,38 @@ def test_resume_without_a_run_or_checkpoint_is_refused(trained):
 
 
 @pytest.mark.parametrize(
-    "arguments",
+    ("arguments", "told"),
     [
-        ["train", "--steps", "0"],
-        ["train", "--scale", "5"],
-        ["train", "--task", "paint"],
-        ["train", "--sigma", "0"],
-        ["train", "--preset", "slow"],
-        ["train", "--frobnicate"],
-        ["transfer", "--interval", "9"],
-        ["finetune", "--rate", "2"],
-        ["eval", "model.h5"],
+        (["train", "--steps", "0"], "--steps"),
+        (["train", "--scale", "5"], "--scale"),
+        (["train", "--task", "paint"], "paint"),
+        (["train", "--sigma", "0"], "--sigma"),
+        (["train", "--sigma", "15"], "--sigma belongs to --task denoise"),
+        (["train", "--task", "denoise", "--quality", "15"], "--quality belongs to --task deblock"),
+        (["train", "--preset", "slow"], "slow"),
+        (["train", "rc-lut"], "'rc-lut' is not one of mulut, sr-lut"),
+        (["train", "--frobnicate"], "--frobnicate"),
+        (["transfer", "--interval", "9"], "--interval"),
+        (["transfer", "--lr", "."], "--lr needs --val"),
+        (["finetune", "--rate", "2"], "--rate"),
+        (["finetune", "--crop", "0"], "--crop"),
+        (["eval", "model.h5"], "--hr"),
     ],
 )
-def test_wrong_usage_is_code_2(folder, arguments):
-    assert_refused(call(*arguments), "Usage:", code=2)
+def test_wrong_usage_is_code_2(folder, arguments, told):
+    assert_refused(call(*arguments), "Usage:", told, code=2)
     assert list(folder.iterdir()) == []
 
 
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["train", "rc-lut"], ["unknown family 'rc-lut'", "mulut"]),
         (["train", "--data", "nowhere"], ["nowhere does not exist"]),
         (["train", "--data", "../empty"], ["empty holds no images"]),
         (["train", "--data", "../small.json"], ["is not a folder"]),
         (["train", "--config", "nowhere.json"], ["nowhere.json", "No such file"]),
         (["train", "--config", "../wrong.json"], ["wrong.json does not fit a run", "steps"]),
         (["train", "--task", "denoise", "--scale", "2"], ["denoise keeps the size"]),
-        (["train", "--sigma", "15"], ["--sigma belongs to --task denoise"]),
         (["train", "--data", "../photos", "--scale", "2"], ["a crop of 48 at scale 2 needs 96x96"]),
         (
             ["train", "--data", "../photos", "--config", "../small.json", "--run", "../small.json/run"],
@@ -197,7 +200,6 @@ def test_wrong_usage_is_code_2(folder, arguments):
         ),
         (["train", "--device", "cuda"], ["--device cuda"]),
         (["transfer"], ["runs/default is no run folder", "lutkit train"]),
-        (["transfer", "--lr", "."], ["--lr needs --val"]),
         (["finetune"], ["there is no runs/default", "lutkit train"]),
         (["finetune", ".."], [".. is no run folder"]),
         (["finetune", "../small.json"], ["small.json"]),
@@ -362,6 +364,18 @@ def test_transfer_overwrites_only_when_asked(transferred):
     assert content(transferred.folder)["lut.h5"] != before["lut.h5"]
 
 
+def test_transfer_leaves_no_older_finetuned_tables_to_be_used_instead(transferred):
+    transferred.finetuned_file.write_text("old")
+    transferred.table_file.unlink()
+    assert_refused(call("transfer"), "lut-finetuned.h5 exists", "-y", "-o")
+    assert not transferred.table_file.exists()
+    assert_done(call("transfer", "-o", "other.h5", "-y"))
+    assert transferred.finetuned_file.exists()
+    assert_done(call("transfer", "-y"))
+    assert not transferred.finetuned_file.exists()
+    assert transferred.table_file.exists()
+
+
 def test_results_that_could_not_be_written_are_refused_before_the_work(transferred, monkeypatch):
     monkeypatch.setattr("lutkit.transfer.transfer_networks", lambda *_, **__: pytest.fail("it worked in vain"))
     monkeypatch.setattr("lutkit.finetune.finetune", lambda *_, **__: pytest.fail("it worked in vain"))
@@ -381,6 +395,13 @@ def test_transfer_of_damaged_networks_is_refused(trained):
 
 
 # finetune
+
+
+def test_finetune_keeps_an_interrupted_one(transferred):
+    checkpoint = transferred.folder / "lut-finetuned-checkpoint.pt"
+    checkpoint.write_bytes(b"work")
+    assert_refused(call("finetune"), "an interrupted finetuning lies in", "--resume", "-y")
+    assert checkpoint.read_bytes() == b"work"
 
 
 def test_finetune_of_a_run_and_of_an_artefact(transferred, folder):

@@ -214,6 +214,7 @@ def test_override_leaves_the_rest(tmp_path):
         {"learning_rate": 1.5},
         {"final_rate": -0.1},
         {"final_rate": 0.5},
+        {"warmup": -1},
         {"average": 1.0},
         {"average": math.nan},
         {"phases": ()},

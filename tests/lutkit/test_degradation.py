@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lutkit.degradation import AddNoise, CompressJpeg, Downscale
+from lutkit.degradation import AddNoise, CompressJpeg, Downscale, choose_task, find_task
 from lutkit.resize import resize_bicubic
 from lutkit_runtime.errors import DataError
 
@@ -129,3 +129,20 @@ def test_refuses_impossible_parameters(make, match):
     with pytest.raises(DataError, match=match) as caught:
         make()
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "scale", "sigma", "quality", "told"),
+    [("sr", 4, 10.0, None, "--sigma"), ("deblock", 1, 10.0, None, "--sigma"), ("denoise", 1, None, 10, "--quality")],
+)
+def test_options_of_another_task_are_refused(kind, scale, sigma, quality, told):
+    with pytest.raises(DataError, match=f"{told} belongs to task .* task is {kind}"):
+        find_task(kind, scale, None, sigma, quality)
+
+
+def test_foreign_models_have_the_task_that_fits_their_scale():
+    assert [choose_task(None, scale) for scale in (1, 2)] == ["denoise", "sr"]
+    assert choose_task("deblock", 1) == "deblock"
+    for asked, scale in (("sr", 1), ("denoise", 2)):
+        with pytest.raises(DataError, match=f"task {asked} does not fit a model of scale {scale}"):
+            choose_task(asked, scale)

@@ -1,5 +1,6 @@
 """Finetuning tables: the forward pass is the runtime's, nothing gets worse, runs resume bit for bit."""
 
+import dataclasses
 import errno
 import json
 import os
@@ -325,3 +326,48 @@ def test_bad_photos_leave_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
     refusal_of(lambda: quietly(make_job(tmp_path, write_photos(tmp_path / "one", count=1, side=64))), "one photo")
     assert [file.name for file in tmp_path.iterdir()] == ["one"]
+
+
+def test_an_interrupted_finetuning_belongs_to_its_tables_task_and_photos(tmp_path, photos):
+    job = make_job(tmp_path, photos)
+    quietly(job)
+    other = make_blunt_artefact()
+    other.tables["stage1/s"][0, 0] += 1
+    changes = {
+        "tables": {"artefact": other},
+        "data = ": {"data": write_photos(tmp_path / "others", count=2, side=64)},
+        "val = none": {"val": write_photos(tmp_path / "val", count=1, side=64)},
+    }
+    for told, change in changes.items():
+        different = dataclasses.replace(job, **change)
+        refusal_of(lambda different=different: quietly(different, resume=True), "better-checkpoint.pt", told)
+    assert job.describe()["task"] == "sr-x2"
+
+
+def test_an_interrupted_finetuning_is_given_up_only_when_asked(tmp_path, photos):
+    job = make_job(tmp_path, photos)
+    job.check_free(resume=False, overwrite=False)
+    job.checkpoint.write_bytes(b"work")
+    refusal_of(lambda: job.check_free(resume=False, overwrite=False), "better-checkpoint.pt", "--resume", "-y")
+    job.check_free(resume=True, overwrite=False)
+    job.check_free(resume=False, overwrite=True)
+
+
+def test_resuming_without_a_checkpoint_keeps_the_log(tmp_path, photos):
+    job = make_job(tmp_path, photos)
+    job.log.write_text("kept")
+    refusal_of(lambda: quietly(job, resume=True), "better-checkpoint.pt cannot be read")
+    assert job.log.read_text() == "kept"
+
+
+def test_a_run_tells_the_seed_and_an_option_the_crop(run):
+    run.write_config(msgspec.structs.replace(run.read_config(), seed=7))
+    assert look_for_job(run.folder, seed=None).seed == 7
+    assert look_for_job(run.folder, seed=1).seed == 1
+    assert look_for_job(run.table_file, seed=None).seed == 0
+    assert look_for_job(run.folder, crop=5).recipe.crop == look_for_job(run.table_file, crop=5).recipe.crop == 5
+
+
+def test_options_of_another_task_are_refused(run):
+    refusal_of(lambda: look_for_job(run.folder, quality=10), "--quality belongs to task deblock", "denoise")
+    refusal_of(lambda: look_for_job(run.table_file, quality=10), "--quality belongs to task deblock", "denoise")

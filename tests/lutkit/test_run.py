@@ -85,7 +85,7 @@ def test_clearing_takes_what_is_the_runs_own_and_nothing_else(tmp_path):
         "run.json", "network.safetensors", "checkpoint.pt", "log.jsonl", "lut.h5", "lut-finetuned.h5",
         "lut-finetuned-checkpoint.pt", "lut-finetuned-log.jsonl",
     ]  # fmt: skip
-    others = ["notes.txt", "lut2.h5", "model.h5"]
+    others = ["notes.txt", "lut2.h5", "model.h5", "lut-finetuned-old.h5", "lut-finetuned2.h5"]
     for name in own + others:
         (tmp_path / name).write_text(name)
     assert {file.name for file in run.own_files()} == set(own)

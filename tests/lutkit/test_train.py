@@ -286,3 +286,77 @@ def test_devices(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert choose_device("auto") == choose_device("cuda") == torch.device("cuda")
     assert choose_device("cpu") == CPU
+
+
+@pytest.mark.parametrize("damage", ["missing", "damaged"])
+def test_resuming_without_a_usable_checkpoint_keeps_the_run(tmp_path, photos, monkeypatch, damage):
+    run = Run(tmp_path / "run")
+    config = make_config(photos)
+    quietly(run, config)
+    run.checkpoint_file.unlink()
+    if damage == "damaged":
+        run.checkpoint_file.write_bytes(b"damaged")
+    kept = {file.name: file.read_bytes() for file in run.folder.iterdir()}
+    monkeypatch.setattr("lutkit.train.gather_photos", lambda *_: pytest.fail("photos were read in vain"))
+    refusal_of(lambda: quietly(run, config, resume=True), "checkpoint.pt")
+    assert {file.name: file.read_bytes() for file in run.folder.iterdir()} == kept
+
+
+def test_a_resumed_run_that_fails_is_kept(tmp_path, photos, monkeypatch):
+    """Even where its checkpoint is taken away meanwhile."""
+    run = Run(tmp_path / "run")
+    config = make_config(photos)
+    quietly(run, config)
+
+    def lose(*_, **__):
+        run.checkpoint_file.unlink()
+        raise MemoryError
+
+    monkeypatch.setattr("lutkit.loop.Loop.run", lose)
+    kept = {file.name for file in run.folder.iterdir()} - {"checkpoint.pt"}
+    with pytest.raises(MemoryError):
+        quietly(run, config, resume=True)
+    assert {file.name for file in run.folder.iterdir()} == kept
+
+
+def test_validation_photos_among_the_data_are_not_trained_on(tmp_path):
+    data = write_photos(tmp_path / "data", count=3, side=64)
+    val = write_photos(data / "val", count=2, side=64, seed=4)
+    (data / "link.png").symlink_to(val / "photo0.png")
+    photos = gather_photos(data, val, make_config(data).task, 0)
+    assert (len(photos.source), len(photos.pairs)) == (3, 2)
+    refusal_of(lambda: gather_photos(data, data, make_config(data).task, 0), "none to train on", "--val")
+
+
+def test_training_photos_are_read_one_after_the_other(tmp_path, photos, monkeypatch):
+    import weakref
+
+    alive, most, read = weakref.WeakSet(), [], lutkit.photos.read_rgb
+
+    class Counted(np.ndarray):
+        __hash__ = object.__hash__
+
+    def read_and_count(path):
+        image = read(path).view(Counted)
+        alive.add(image)
+        most.append(len(alive))
+        return image
+
+    monkeypatch.setattr(lutkit.photos, "read_rgb", read_and_count)
+    val = write_photos(tmp_path / "val", count=1, side=64)
+    gather_photos(photos, val, make_config(photos).task, 0)
+    assert len(most) == 6
+    assert max(most) <= 2
+
+
+def test_an_interval_that_is_not_the_last_one_trained_is_mentioned(tmp_path, photos):
+    recipe = msgspec.structs.replace(RECIPE, steps=1)
+    for interval, mentioned in ((6, False), (5, True)):
+        said = []
+        train(
+            Run(tmp_path / str(interval)),
+            make_config(photos, recipe=recipe, interval=interval),
+            CPU,
+            Watch(said.append),
+        )
+        assert any("ends at interval 6" in line and "tables of interval 5" in line for line in said) == mentioned
