@@ -36,6 +36,11 @@ def _list_kinds() -> Iterable[str]:
 @click.option(
     "--interval", type=click.IntRange(0, 8), help="Binary logarithm of the step between nodes; default: same."
 )
+@click.option(
+    "--task",
+    type=click.Choice(["sr", "denoise", "deblock"]),
+    help="What the model undoes; default: sr where it enlarges, else denoise.",
+)
 @click.option("--compat", is_flag=True, help="Interpolate as the script published with SR-LUT does.")
 @overwrite_option
 def command(
@@ -45,6 +50,7 @@ def command(
     patterns: tuple[str, ...],
     scale: int | None,
     interval: int | None,
+    task: str | None,
     compat: bool,
     overwrite: bool,
 ) -> None:
@@ -58,7 +64,7 @@ def command(
     if len(sources) == 1 and sources[0].suffix.lower() in NETWORK_SUFFIXES:
         if patterns or scale or interval is not None or compat:
             raise click.UsageError("networks tell pattern and scale themselves; --interval belongs to lutkit transfer")
-        _import_network(kind, sources[0], output, overwrite=overwrite)
+        _import_network(kind, sources[0], output, task, overwrite=overwrite)
         return
     name, offsets = read_patterns(patterns)
     options = {
@@ -67,6 +73,7 @@ def command(
         "scale": scale,
         "interval": interval,
         "compat": compat or None,
+        "task": task,
     }
     artefact = import_tables(kind, sources, options)
     write_artefact(output, artefact, overwrite=overwrite)
@@ -74,11 +81,11 @@ def command(
     click.echo(f"{output}: {program.family} for {program.task}, scale {program.scale}", err=True)
 
 
-def _import_network(kind: str, source: Path, folder: Path, *, overwrite: bool) -> None:
+def _import_network(kind: str, source: Path, folder: Path, task: str | None, *, overwrite: bool) -> None:
     from lutkit.formats.networks import import_network
     from lutkit.run import Run
 
-    model = import_network(kind, source, Run(folder), overwrite=overwrite).model
+    model = import_network(kind, source, Run(folder), task=task, overwrite=overwrite).model
     click.echo(
         f"{folder}: networks of {kind}, {model.stages} stage(s), scale {model.scale}; next: lutkit transfer {folder}",
         err=True,

@@ -70,6 +70,11 @@ def _find(registry: Mapping[str, str], kind: str, verb: str) -> Callable[..., An
     return getattr(importlib.import_module(module), function)
 
 
+def _name_option(name: str) -> str:
+    """Return an option as people type it."""
+    return {"pattern": "--pattern NAME", "patterns": "--pattern NAME=ROW,COLUMN:..."}.get(name, f"--{name}")
+
+
 def _check_options(function: Callable[..., Any], kind: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options that are set; raise FormatError where the function does not take one of them."""
     parameters = inspect.signature(function).parameters.values()
@@ -77,5 +82,6 @@ def _check_options(function: Callable[..., Any], kind: str, options: Mapping[str
     given = {name: value for name, value in options.items() if value is not None}
     for name in given:
         if name not in known:
-            raise FormatError(f"'{kind}' has no option '{name}': it takes {', '.join(known) or 'none'}")
+            takes = ", ".join(map(_name_option, known)) or "none"
+            raise FormatError(f"'{kind}' has no option {_name_option(name)}: it takes {takes}")
     return given

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import lutkit_runtime
+from lutkit.degradation import choose_task
 from lutkit.families.mulut import build_program
 from lutkit.families.spatial import Patterns
 from lutkit.formats.npy import PublishedTable, original_of, read_table, require_interval, shape_for, write_table
@@ -48,12 +49,14 @@ def import_tables(
     scale, interval : int, optional
         What the tables must have; otherwise whatever they have.
     task : str, optional
-        Stored in the program; ``sr`` where the scale is above 1, else ``denoise``.
+        What the tables undo; ``sr`` where they enlarge, else ``denoise``.
 
     Raises
     ------
     FormatError
         Where files are missing, are no tables, or do not fit each other or what is asked for.
+    DataError
+        Where the task does not fit the scale.
     """
     files = _find_files([Path(source) for source in sources])
     known = _know_patterns(patterns or {}, {pattern for _, pattern in files})
@@ -67,7 +70,7 @@ def import_tables(
             stages=stages,
             scale=found_scale,
             interval=found_interval,
-            task=task or ("sr" if found_scale > 1 else "denoise"),
+            task=choose_task(task, found_scale),
         )
         slots = {f"stage{stage}/{pattern}": table for (stage, pattern), table in tables.items()}
         origin = {"kind": KIND, "files": {slot: table.describe() for slot, table in slots.items()}}
@@ -118,7 +121,9 @@ def _know_patterns(given: Mapping[str, Sequence[Offset]], used: set[str]) -> Pat
     known = {**NAMED_PATTERNS, **own}
     for name in sorted(used):
         if name not in known:
-            raise FormatError(f"pattern '{name}' is not among {', '.join(known)}: give its offsets with patterns")
+            raise FormatError(
+                f"pattern '{name}' is not among {', '.join(known)}: give its offsets, --pattern {name}=ROW,COLUMN:..."
+            )
     return {name: pattern for name, pattern in known.items() if name in used}
 
 

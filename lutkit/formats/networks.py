@@ -6,6 +6,7 @@ Files are read without running anything in them: a pickled module is refused. Im
 
 from __future__ import annotations
 
+import hashlib
 import math
 import pickle
 import re
@@ -21,12 +22,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from lutkit.checkpoints import save_networks
-from lutkit.configuration import PAPER, RunConfig
+from lutkit.configuration import PAPER, Origin, RunConfig
+from lutkit.degradation import choose_task
 from lutkit.families import find_family
 from lutkit.families.spatial import SpatialConfig
 from lutkit.run import Run
 from lutkit.trainable import NetworkModel, name_in_module
-from lutkit_runtime.errors import DataError, FormatError
+from lutkit_runtime.errors import FormatError
 
 MAX_FILE_BYTES = 1 << 30
 
@@ -42,7 +44,7 @@ _PLAIN_LAYERS = {"enter": "conv1", **{f"hidden.{depth}": f"conv{depth + 2}" for 
 _PATTERN_OF_SAMPLES = {4: "s", 3: "f", 2: "v"}
 
 
-def import_network(kind: str, source: Path, run: Run, *, overwrite: bool = False) -> RunConfig:
+def import_network(kind: str, source: Path, run: Run, *, task: str | None = None, overwrite: bool = False) -> RunConfig:
     """Write a published network as a run folder and return its configuration.
 
     Parameters
@@ -53,6 +55,8 @@ def import_network(kind: str, source: Path, run: Run, *, overwrite: bool = False
         State dict (.pth, .pt, .safetensors) or arrays (.npz).
     run : Run
         Where to write it.
+    task : str, optional
+        What the networks undo; ``sr`` where they enlarge, else ``denoise``.
     overwrite : bool
         Replace a run that is there.
 
@@ -61,16 +65,17 @@ def import_network(kind: str, source: Path, run: Run, *, overwrite: bool = False
     FormatError
         Where the file cannot be read safely or is no such network.
     DataError
-        Where the run exists or cannot be written.
+        Where the run exists or cannot be written, or the task does not fit the scale.
     """
     if kind not in ("mulut", "sr-lut"):
         raise FormatError(f"networks of kind '{kind}' are not read: the kinds are mulut, sr-lut")
-    if run.is_run() and not overwrite:
-        raise DataError(f"run {run.folder} exists: name another with -o, or replace it with -y")
+    run.check_free(overwrite=overwrite, option="-o")
     arrays = {name.removeprefix("module."): array for name, array in read_arrays(source).items()}
     model, slots = _read_mulut(arrays, source) if kind == "mulut" else _read_srlut(arrays, source)
-    recipe = PAPER[kind]
-    config = RunConfig(family=kind, model=model, recipe=recipe)
+    model = msgspec.structs.replace(model, task=choose_task(task, model.scale))
+    with source.open("rb") as file:
+        origin = Origin(kind=kind, file=source.name, sha256=hashlib.file_digest(file, "sha256").hexdigest())
+    config = RunConfig(family=kind, model=model, recipe=PAPER[kind], origin=origin)
     parameters = {
         f"{name_in_module(slot)}.network.{name}": value
         for slot, values in slots.items()
@@ -166,5 +171,4 @@ def _describe(
     outputs, scale = last["leave.bias"].shape[0], math.isqrt(last["leave.bias"].shape[0])
     if scale * scale != outputs:
         raise FormatError(f"{source} gives {outputs} values per pixel, which is no square block")
-    config = SpatialConfig(patterns=patterns, stages=stages, scale=scale, width=last["enter.bias"].shape[0])
-    return msgspec.structs.replace(config, task="sr" if scale > 1 else "denoise")
+    return SpatialConfig(patterns=patterns, stages=stages, scale=scale, width=last["enter.bias"].shape[0])

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import lutkit_runtime
+from lutkit.degradation import choose_task
 from lutkit.families.srlut import build_program
 from lutkit.formats.npy import (
     PublishedTable,
@@ -35,7 +36,7 @@ def import_tables(
     scale: int | None = None,
     interval: int | None = None,
     compat: bool = False,
-    task: str = "sr",
+    task: str | None = None,
 ) -> Artefact:
     """Read one table of shape (entries, 1, r, r) or (entries, r * r).
 
@@ -48,13 +49,15 @@ def import_tables(
         What the table must have; otherwise whatever it has.
     compat : bool
         Interpolate as the published script does, with one of its 24 branches wrong.
-    task : str
-        Stored in the program.
+    task : str, optional
+        What the table undoes; ``sr`` where it enlarges, else ``denoise``.
 
     Raises
     ------
     FormatError
         Where the file is no table, or does not fit what is asked for.
+    DataError
+        Where the task does not fit the scale.
     """
     if len(sources) != 1:
         raise FormatError(f"{KIND} has one table but {len(sources)} sources are given: name one .npy file")
@@ -64,10 +67,12 @@ def import_tables(
     name, found = _read_size(table, pattern, interval)
     if compat and NAMED_PATTERNS[name].samples != 4:
         raise FormatError(
-            f"{table.path} has {NAMED_PATTERNS[name].samples} samples; the published branch (compat) exists for 4"
+            f"{table.path} has {NAMED_PATTERNS[name].samples} samples; the published branch (--compat) exists for 4"
         )
     try:
-        program = build_program(name, scale=table.block, interval=found, task=task, compat=compat)
+        program = build_program(
+            name, scale=table.block, interval=found, task=choose_task(task, table.block), compat=compat
+        )
         (slot,) = program.slots
         origin = {"kind": KIND, "files": {slot: table.describe()}}
         artefact = Artefact(

@@ -1,5 +1,6 @@
 """Published networks become run folders; nothing in their files is run."""
 
+import hashlib
 import pickle
 
 import numpy as np
@@ -12,7 +13,7 @@ from lutkit.formats import import_tables  # noqa: E402
 from lutkit.formats.networks import import_network, read_arrays  # noqa: E402
 from lutkit.run import Run  # noqa: E402
 from lutkit.train import load_model, validate_tables  # noqa: E402
-from lutkit.transfer import transfer_networks  # noqa: E402
+from lutkit.transfer import Fidelity, make_artefact, transfer_networks  # noqa: E402
 from lutkit_runtime.errors import DataError, FormatError  # noqa: E402
 
 
@@ -181,3 +182,37 @@ def test_tables_and_networks_of_one_publication_have_one_skeleton(tmp_path, shar
     config = import_network("mulut", folder / "Model_200000.state.npz", Run(tmp_path / "run"))
     program, _ = transfer_networks(load_model(Run(tmp_path / "run"), config), 4)
     assert import_tables("mulut", [folder]).program == program
+
+
+def test_imports_keep_what_lies_in_the_folder(tmp_path):
+    torch.save(make_plain(4, 4), tmp_path / "model.pth")
+    (tmp_path / "lut.h5").write_text("precious")
+    with pytest.raises(DataError, match=r"holds lut\.h5.*-o.*-y"):
+        import_network("sr-lut", tmp_path / "model.pth", Run(tmp_path))
+    assert {file.name for file in tmp_path.iterdir()} == {"model.pth", "lut.h5"}
+    import_network("sr-lut", tmp_path / "model.pth", Run(tmp_path), overwrite=True)
+    assert not (tmp_path / "lut.h5").exists()
+
+
+def test_imported_networks_tell_where_they_come_from(tmp_path):
+    source = tmp_path / "model.pth"
+    torch.save(make_plain(4, 4), source)
+    run = Run(tmp_path / "run")
+    import_network("sr-lut", source, run)
+    config = run.read_config()
+    program, tables = transfer_networks(load_model(run, config), 6)
+    provenance = make_artefact(config, 6, program, tables, Fidelity(20.0, 19.0, 1, "photos")).provenance
+    assert provenance["data"] == "unknown"
+    digest = hashlib.sha256(source.read_bytes()).hexdigest()
+    assert provenance["history"][0] == {"step": "import", "kind": "sr-lut", "file": "model.pth", "sha256": digest}
+    assert [step["step"] for step in provenance["history"]] == ["import", "transfer"]
+
+
+def test_the_task_of_networks_can_be_told(tmp_path):
+    torch.save(make_plain(4, 1), tmp_path / "model.pth")
+    run = Run(tmp_path / "run")
+    assert import_network("sr-lut", tmp_path / "model.pth", run).model.task == "denoise"
+    assert import_network("sr-lut", tmp_path / "model.pth", run, task="deblock", overwrite=True).model.task == "deblock"
+    with pytest.raises(DataError, match="task sr does not fit"):
+        import_network("sr-lut", tmp_path / "model.pth", run, task="sr", overwrite=True)
+    assert run.read_config().model.task == "deblock"

@@ -139,7 +139,8 @@ def test_srlut_pattern_scale_and_interval_follow_from_the_shape(
     path = save(tmp_path_factory.mktemp("any") / "table.npy", table)
     options = {"pattern": name} if (entries, name) in {(81, "v")} else {}
     artefact = import_tables("sr-lut", [path], options)
-    assert artefact.program == build_srlut(name, scale=scale, interval=interval)
+    task = "sr" if scale > 1 else "denoise"
+    assert artefact.program == build_srlut(name, scale=scale, interval=interval, task=task)
     (found,) = artefact.tables.values()
     np.testing.assert_array_equal(found, table.reshape(entries, scale**2))
 
@@ -465,7 +466,9 @@ def test_options_that_contradict_the_tables_are_refused(tmp_path: Path) -> None:
     assert "81 entries, which no pattern of s, f, v has at interval 4" in refusal("sr-lut", path, interval=4)
     assert "81 entries, which no pattern of f has" in refusal("sr-lut", path, pattern="f")
     assert "unknown pattern 'q'" in refusal("sr-lut", path, pattern="q")
-    assert "2 samples; the published branch (compat) exists for 4" in refusal("sr-lut", path, pattern="v", compat=True)
+    assert "2 samples; the published branch (--compat) exists for 4" in refusal(
+        "sr-lut", path, pattern="v", compat=True
+    )
     assert "2 sources are given" in refusal("sr-lut", path, path)
     assert "is a folder" in refusal("sr-lut", folder)
 
@@ -481,8 +484,9 @@ def test_offsets_out_of_range_are_refused(tmp_path: Path) -> None:
 
 def test_unknown_kinds_and_options_name_what_there_is(tmp_path: Path) -> None:
     assert "mulut, sr-lut" in refusal("none", tmp_path)
-    assert "'mulut' has no option 'compat': it takes patterns, scale, interval, task" in refusal(
-        "mulut", tmp_path, compat=True
+    assert (
+        "'mulut' has no option --compat: it takes --pattern NAME=ROW,COLUMN:..., --scale, --interval, --task"
+        in refusal("mulut", tmp_path, compat=True)
     )
     assert "holds no tables" in refusal("mulut", tmp_path, compat=None)
     with pytest.raises(FormatError, match="cannot export kind 'none'"):
