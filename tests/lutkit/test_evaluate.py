@@ -159,7 +159,7 @@ def test_missing_partners_and_wrong_sizes_are_named(tmp_path, noise):
     (tmp_path / "empty").mkdir()
     refusal_of(lambda: make_pairs(tmp_path / "empty", Downscale(2), 0), "empty holds no images")
     (tmp_path / "hr" / "broken.png").write_bytes(b"no image")
-    refusal_of(lambda: make_pairs(tmp_path / "hr", Downscale(2), 0), "broken.png is not an image")
+    refusal_of(lambda: make_pairs(tmp_path / "hr", Downscale(2), 0), "broken.png")
 
 
 @pytest.mark.data
