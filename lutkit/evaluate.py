@@ -6,14 +6,18 @@ border; denoising and deblocking on 8-bit gray images, whole (docs/training.md, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
+from tqdm import tqdm
 
-from lutkit.data import convert_to_luma, find_images, read_rgb, validation_pairs
+from lutkit.data import convert_to_luma, find_images, read_rgb, validation_pair
 from lutkit.degradation import Task
 from lutkit.metrics import psnr, psnr_y, ssim, ssim_y
 from lutkit.resize import crop_to_multiple
@@ -41,6 +45,10 @@ class Pair:
     target: Image8
 
 
+ReadPair = Callable[[], Pair]
+"""Reads a pair when it is its turn."""
+
+
 @dataclass(frozen=True)
 class Score:
     """Figures of one image: PSNR in dB (infinite where nothing differs) and SSIM."""
@@ -52,16 +60,32 @@ class Score:
 
 def make_pairs(folder: Path, task: Task, seed: int, limit: int | None = None) -> list[Pair]:
     """Return the images of a folder, degraded by the task with fixed seeds; raises DataError where there are none."""
-    paths = find_images(folder)[:limit]
-    made = validation_pairs([read_rgb(path) for path in paths], task, seed)
-    return [Pair(path.stem, degraded, target) for path, (degraded, target) in zip(paths, made, strict=True)]
+    return [read() for read in plan_made_pairs(folder, task, seed, limit)]
 
 
 def read_pairs(targets: Path, degraded: Path, task: Task) -> list[Pair]:
-    """Return images paired by file stem with degraded images made elsewhere; targets are cropped to the task's scale.
+    """Return images paired by file stem with degraded images made elsewhere; errors as `plan_read_pairs`."""
+    return [read() for read in plan_read_pairs(targets, degraded, task)]
 
-    Tasks that are scored on gray images get the luma of both. Raises DataError where a partner is missing, ambiguous or
-    of the wrong size.
+
+def plan_made_pairs(folder: Path, task: Task, seed: int, limit: int | None = None) -> list[ReadPair]:
+    """Return what `make_pairs` does as one step for every image, so that they need not be in memory together.
+
+    Sizes are checked at once. Raises DataError where there are no images or one is too small to be scored.
+    """
+    paths = find_images(folder)[:limit]
+    for path in paths:
+        size = _read_size(path)
+        if size is not None:
+            _check_border(path.stem, *size, task)
+    return [partial(_make_pair, path, task, seed, index) for index, path in enumerate(paths)]
+
+
+def plan_read_pairs(targets: Path, degraded: Path, task: Task) -> list[ReadPair]:
+    """Pair images by file stem with degraded images made elsewhere; targets are cropped to the task's scale.
+
+    Tasks that are scored on gray images get the luma of both. One step for every image reads it and its partner; sizes
+    are checked at once. Raises DataError where a partner is missing, ambiguous or of the wrong size.
     """
     scale = task.scale
     partners: dict[str, Path] = {}
@@ -69,29 +93,63 @@ def read_pairs(targets: Path, degraded: Path, task: Task) -> list[Pair]:
         if path.stem in partners:
             raise DataError(f"{partners[path.stem]} and {path} have one name: which belongs to {targets} is not clear")
         partners[path.stem] = path
-    pairs: list[Pair] = []
+    plan: list[ReadPair] = []
     for path in find_images(targets):
         if path.stem not in partners:
             raise DataError(f"{path.name} has no partner in {degraded}: give every image of {targets} one of that name")
-        target = crop_to_multiple(read_rgb(path), scale)
-        small = read_rgb(partners[path.stem])
-        if (small.shape[0] * scale, small.shape[1] * scale) != target.shape[:2]:
-            raise DataError(
-                f"{partners[path.stem]} is {small.shape[1]}x{small.shape[0]}; {path.name} at scale {scale} needs "
-                f"{target.shape[1] // scale}x{target.shape[0] // scale}: check --scale and the folders"
-            )
-        if task.scores_luma:
-            small, target = convert_to_luma(small), convert_to_luma(target)
-        pairs.append(Pair(path.stem, small, target))
-    return pairs
+        partner = partners[path.stem]
+        size, small = _read_size(path), _read_size(partner)
+        if size is not None:
+            _check_border(path.stem, *size, task)
+            if small is not None and sorted(small) != sorted(side // scale for side in size):
+                raise _wrong_size(partner, small, path, size, scale)
+        plan.append(partial(_read_pair, path, partner, task))
+    return plan
+
+
+def _make_pair(path: Path, task: Task, seed: int, index: int) -> Pair:
+    return Pair(path.stem, *validation_pair(read_rgb(path), task, seed, index))
+
+
+def _read_pair(path: Path, partner: Path, task: Task) -> Pair:
+    scale = task.scale
+    target, small = crop_to_multiple(read_rgb(path), scale), read_rgb(partner)
+    if (small.shape[0] * scale, small.shape[1] * scale) != target.shape[:2]:
+        raise _wrong_size(partner, small.shape[:2], path, target.shape[:2], scale)
+    if task.scores_luma:
+        small, target = convert_to_luma(small), convert_to_luma(target)
+    return Pair(path.stem, small, target)
+
+
+def _wrong_size(partner: Path, small: tuple[int, ...], path: Path, size: tuple[int, ...], scale: int) -> DataError:
+    return DataError(
+        f"{partner} is {small[1]}x{small[0]}; {path.name} at scale {scale} needs {size[1] // scale}x{size[0] // scale}: "
+        "check --scale and the folders"
+    )
+
+
+def _read_size(path: Path) -> tuple[int, int] | None:
+    """Return height and width from the head of a file, as stored: turning may swap them. None where it does not say."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(path) as picture:
+                return picture.height, picture.width
+    except Exception:
+        # Whatever is wrong with the file, reading it whole says so better.
+        return None
 
 
 def validate_size(name: str, target: Image8, task: Task) -> None:
     """Raise DataError where the border that is not scored leaves nothing of a target."""
-    if not task.scores_luma and min(target.shape[:2]) <= 2 * task.scale:
+    _check_border(name, target.shape[0], target.shape[1], task)
+
+
+def _check_border(name: str, height: int, width: int, task: Task) -> None:
+    if not task.scores_luma and min(height, width) // task.scale <= 2:
         raise DataError(
-            f"{name} is {target.shape[1]}x{target.shape[0]}, of which a border of {task.scale} pixels leaves nothing to "
-            "score: use larger images"
+            f"{name} is {width}x{height}, of which a border of {task.scale} pixels leaves nothing to score: use larger "
+            "images"
         )
 
 
@@ -103,9 +161,12 @@ def score_image(name: str, output: Image8, target: Image8, task: Task) -> Score:
     return Score(name, psnr_y(output, target, task.scale), _ssim_where_possible(ssim_y, output, target))
 
 
-def score_pairs(restore: Restore, pairs: Sequence[Pair], task: Task) -> list[Score]:
-    """Run a model on every pair and score it."""
-    return [score_image(pair.name, restore(pair.degraded), pair.target, task) for pair in pairs]
+def score_pairs(
+    restore: Restore, pairs: Iterable[Pair], task: Task, *, total: int | None = None, show_progress: bool = False
+) -> list[Score]:
+    """Run a model on every pair, one after the other, and score it; a progress bar on stderr counts to `total`."""
+    with tqdm(pairs, total=total, unit="image", disable=not show_progress, dynamic_ncols=True) as bar:
+        return [score_image(pair.name, restore(pair.degraded), pair.target, task) for pair in bar]
 
 
 def mean_psnr(scores: Sequence[Score]) -> float:

@@ -97,9 +97,11 @@ def measure_transfer(
     pairs: Sequence[Pair],
     task: Task,
     description: str,
+    *,
+    show_progress: bool = False,
 ) -> Fidelity:
     """Return what the tables lose against the networks, evaluated at every sample, on image pairs."""
-    network = mean_finite_psnr(score_pairs(model.restore, pairs, task))
+    network = mean_finite_psnr(score_pairs(model.restore, pairs, task, show_progress=show_progress))
     return Fidelity(network, validate_tables(program, tables, pairs, task), len(pairs), description)
 
 

@@ -60,12 +60,15 @@ def command(
     235), pictures cropped to a multiple of the scale, PSNR without a border as wide as the scale; degraded versions are
     made as MATLAB's bicubic makes them. Denoising and deblocking: gray pictures of 8 bits, noise of a fixed seed.
     """
-    from lutkit.evaluate import make_pairs, mean_psnr, mean_ssim, read_pairs, score_pairs
+    import sys
+
+    from lutkit.evaluate import mean_psnr, mean_ssim, plan_made_pairs, plan_read_pairs, score_pairs
     from lutkit.scoring import open_restorer
 
     restorer = open_restorer(model, task=task, sigma=sigma, quality=quality, backend=backend, threads=threads)
-    pairs = read_pairs(hr, lr, restorer.task) if lr else make_pairs(hr, restorer.task, seed)
-    scores = score_pairs(restorer.restore, pairs, restorer.task)
+    plan = plan_read_pairs(hr, lr, restorer.task) if lr else plan_made_pairs(hr, restorer.task, seed)
+    pairs = (read() for read in plan)
+    scores = score_pairs(restorer.restore, pairs, restorer.task, total=len(plan), show_progress=sys.stderr.isatty())
     mean = {"psnr_y": mean_psnr(scores), "ssim_y": mean_ssim(scores)}
     if as_json:
         print_json({**_figures(**mean), "images": [_describe(score) for score in scores]})

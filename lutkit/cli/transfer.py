@@ -66,7 +66,9 @@ def command(
     else:
         data, own = (Path(name) if name else None for name in (config.data, config.val))
         pairs, description = validation_photos(data, val or own, config.task, config.seed)
-    fidelity = measure_transfer(model, program, tables, pairs, config.task, description)
+    fidelity = measure_transfer(
+        model, program, tables, pairs, config.task, description, show_progress=sys.stderr.isatty()
+    )
     write_artefact(target, make_artefact(config, chosen, program, tables, fidelity), overwrite=overwrite)
     if replaces and overwrite:
         folder.forget_finetuning()

@@ -15,6 +15,8 @@ from lutkit.evaluate import (
     mean_finite_psnr,
     mean_psnr,
     mean_ssim,
+    plan_made_pairs,
+    plan_read_pairs,
     read_pairs,
     score_image,
     score_pairs,
@@ -180,3 +182,33 @@ def test_published_tables_score_as_published(shared_data):
         scores = score_pairs(model.apply, pairs, Downscale(4))
         assert mean_psnr(scores) == pytest.approx(30.608, abs=5e-4)
         assert mean_ssim(scores) == pytest.approx(0.8656, abs=5e-5)
+
+
+def test_sizes_are_refused_before_any_picture_is_read(tmp_path, monkeypatch):
+    for name, sides in (("hr", (24, 8)), ("lr", (12, 5))):
+        (tmp_path / name).mkdir()
+        for stem, side in zip("ab", sides, strict=True):
+            cv2.imwrite(str(tmp_path / name / f"{stem}.png"), np.zeros((side, side, 3), np.uint8))
+    monkeypatch.setattr("lutkit.evaluate.read_rgb", lambda path: pytest.fail(f"{path} was read in vain"))
+    refusal_of(lambda: plan_made_pairs(tmp_path / "hr", Downscale(4), 0), "b is 8x8", "use larger images")
+    refusal_of(lambda: plan_read_pairs(tmp_path / "hr", tmp_path / "lr", Downscale(2)), "b.png is 5x5", "needs 4x4")
+    assert len(plan_made_pairs(tmp_path / "hr", Downscale(2), 0)) == 2
+
+
+def test_pairs_are_read_in_their_turn(capsys):
+    events = []
+
+    def read(number):
+        events.append(f"read {number}")
+        image = np.full((9, 9), number, np.uint8)
+        return Pair(str(number), image, image)
+
+    def restore(image):
+        events.append(f"restore {image[0, 0]}")
+        return image
+
+    score_pairs(restore, (read(number) for number in range(2)), AddNoise(25.0), total=2, show_progress=True)
+    assert events == ["read 0", "restore 0", "read 1", "restore 1"]
+    assert "2/2" in capsys.readouterr().err
+    score_pairs(restore, [read(1)], AddNoise(25.0))
+    assert capsys.readouterr().err == ""
