@@ -76,7 +76,7 @@ class FinetuneJob:
         program = self.artefact.program
         digest = hashlib.sha256(repr(program).encode())
         for name in sorted(program.slots):
-            digest.update(np.ascontiguousarray(self.artefact.tables[name]))
+            digest.update(self.artefact.tables[name].tobytes())
         folders = {"data": self.data, "val": self.val}
         return {
             "tables": digest.hexdigest()[:16],
