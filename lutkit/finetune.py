@@ -167,6 +167,7 @@ def finetune(job: FinetuneJob, device: torch.device, watch: Watch, *, resume: bo
         return validate_tables(program, model.entries(), photos.pairs, job.task)
 
         job.checkpoint.unlink(missing_ok=True)
+
     before = validate(0)
     loop = Loop(
         model=model,

@@ -6,11 +6,11 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from lutkit import DEFAULT_RUN
 from lutkit.models import builtin_names, find_builtin
 from lutkit.run import Run
 from lutkit_runtime.errors import DataError
 
-DEFAULT_RUN = Path("runs/default")
 DEFAULT_BUILTIN = "sr-x4"
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
+from lutkit import DEFAULT_RUN
 from lutkit.cli.options import PATH, LazyChoice, device_option, examples, optional_seed_option, overwrite_option
-from lutkit.resolve import DEFAULT_RUN
 
 
 def _list_families() -> Iterable[str]:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
+from lutkit import DEFAULT_RUN
 from lutkit.cli.options import PATH, examples, overwrite_option
-from lutkit.resolve import DEFAULT_RUN
 
 
 @click.command(
