@@ -3,16 +3,41 @@
 import pytest
 
 from lutkit import models
+from lutkit.degradation import Downscale
+from lutkit.evaluate import make_pairs, mean_psnr, mean_ssim, score_pairs
 from lutkit.models import builtin_names, find_builtin
 from lutkit_runtime.artefact import read_artefact
+from lutkit_runtime.engine import load
 from lutkit_runtime.errors import DataError
 
+BUILT_IN = {"sr-x2": ("sr", 2), "sr-x3": ("sr", 3), "sr-x4": ("sr", 4), "denoise-25": ("denoise", 1)}
 
-def test_every_builtin_model_is_a_sound_artefact():
-    for name in builtin_names():
-        artefact = read_artefact(find_builtin(name))
-        artefact.validate()
-        assert artefact.provenance, f"{name} does not say where it came from"
+
+def test_the_built_in_models_are_there():
+    assert set(builtin_names()) == BUILT_IN.keys()
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_every_builtin_model_is_a_sound_artefact_that_says_how_it_was_made(name):
+    artefact = read_artefact(find_builtin(name))
+    artefact.validate()
+    assert (artefact.program.task, artefact.program.scale) == BUILT_IN[name]
+    assert "CC BY-SA 4.0" in artefact.provenance["data"]
+    assert [step["step"] for step in artefact.provenance["history"]][:3] == ["train", "transfer", "finetune"]
+    for figures in artefact.provenance["figures"].values():
+        assert figures["finetuned"]["psnr"] > figures["table"]["psnr"]
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("name", [name for name, (task, _) in BUILT_IN.items() if task == "sr"])
+def test_builtin_figures_are_those_that_are_measured(name, shared_data):
+    """PSNR-Y and SSIM of Set5, whose small versions are made as the field makes them."""
+    model = load(find_builtin(name))
+    task = Downscale(model.scale)
+    scores = list(score_pairs(model.apply, make_pairs(shared_data / "benchmarks/Set5/HR", task, 0), task))
+    stated = model.provenance["figures"]["Set5"]["finetuned"]
+    assert mean_psnr(scores) == pytest.approx(stated["psnr"], abs=0.001)
+    assert mean_ssim(scores) == pytest.approx(stated["ssim"], abs=0.0001)
 
 
 def test_builtin_models_take_at_most_25_megabytes():
