@@ -54,8 +54,8 @@ class BuiltIn:
 
 BUILT_IN = {
     "sr-x2": BuiltIn("sr", 2, 3000, 8000),
-    "sr-x3": BuiltIn("sr", 3, 3000, 8000),
-    "sr-x4": BuiltIn("sr", 4, 11000, 25000, (Phase(interval=5, share=0.2), Phase(interval=4, share=0.8))),
+    "sr-x3": BuiltIn("sr", 3, 2000, 5000),
+    "sr-x4": BuiltIn("sr", 4, 11000, 16000, (Phase(interval=5, share=0.2), Phase(interval=4, share=0.8))),
     "denoise-25": BuiltIn("denoise", 1, 3000, 8000),
 }
 
