@@ -5,6 +5,7 @@ Family-blind. Imports torch, the configuration and the checkpoint files.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import math
 import signal
@@ -296,9 +297,14 @@ def _open_board(folder: Path | None) -> Generator[Callable[[str, float, int], No
     if folder is None:
         yield lambda _name, _value, _step: None
         return
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
-        raise DataError("--tensorboard needs the package tensorboard: pip install 'lutkit[tensorboard]'") from error
+    check_tensorboard()
+    from torch.utils.tensorboard import SummaryWriter
+
     with SummaryWriter(str(folder)) as writer:
         yield writer.add_scalar
+
+
+def check_tensorboard() -> None:
+    """Raise DataError where TensorBoard's package is missing."""
+    if importlib.util.find_spec("tensorboard") is None:
+        raise DataError("--tensorboard needs the package tensorboard: pip install 'lutkit[tensorboard]'")

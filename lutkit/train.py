@@ -18,7 +18,7 @@ from lutkit.configuration import RunConfig
 from lutkit.degradation import Task
 from lutkit.evaluate import Pair, mean_finite_psnr, score_pairs, validate_size
 from lutkit.families import find_family
-from lutkit.loop import Loop, Progress
+from lutkit.loop import Loop, Progress, check_tensorboard
 from lutkit.photos import GENERATED_NOTE, gather_photos
 from lutkit.run import Run
 from lutkit.trainable import NetworkModel, round_tables
@@ -82,6 +82,8 @@ def train(run: Run, config: RunConfig, device: torch.device, watch: Watch, *, re
     if resume:
         load_checkpoint(run.checkpoint_file)  # refused before photos are read, which takes long
     config.recipe.validate()
+    if watch.tensorboard:
+        check_tensorboard()
     task = config.task
     family = find_family(config.family)
     for phase in config.recipe.phases:
