@@ -360,3 +360,14 @@ def test_an_interval_that_is_not_the_last_one_trained_is_mentioned(tmp_path, pho
             Watch(said.append),
         )
         assert any("ends at interval 6" in line and "tables of interval 5" in line for line in said) == mentioned
+
+
+def test_missing_tensorboard_is_noticed_before_anything_is_cleared(tmp_path, photos, monkeypatch):
+    run = Run(tmp_path / "run")
+    config = make_config(photos)
+    train(run, config, choose_device("cpu"), Watch(say=print))
+    before = {file.name: file.read_bytes() for file in run.own_files()}
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(DataError, match=r"pip install 'lutkit\[tensorboard\]'"):
+        train(run, config, choose_device("cpu"), Watch(say=print, tensorboard=True))
+    assert {file.name: file.read_bytes() for file in run.own_files()} == before
