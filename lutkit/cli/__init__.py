@@ -14,8 +14,9 @@ from lutkit.cli.group import CommandGroup
 from lutkit.cli.options import examples
 
 # OpenMP's threads spin while they wait for each other. Torch and Numba bring one pool each, so on a busy machine the
-# waiting ones take the cores from the working ones: the same training step took ten times as long.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# waiting ones take the cores from the working ones: the same training step took ten times as long. Sleeping at once
+# (OMP_WAIT_POLICY=PASSIVE) doubled it on an idle machine, as training is many small steps; so they spin for a moment.
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 EXAMPLES = examples(
     "lutkit apply photo.png",
