@@ -8,7 +8,6 @@ from pathlib import Path
 
 from lutkit import DEFAULT_RUN
 from lutkit.models import builtin_names, find_builtin
-from lutkit.run import Run
 from lutkit_runtime.errors import DataError
 
 DEFAULT_BUILTIN = "sr-x4"
@@ -75,11 +74,17 @@ def find_default_model() -> ModelSource:
 
 def newest_artefact(folder: Path) -> Path | None:
     """Return the newest artefact of a run folder: finetuned before transferred; None where there is none."""
+    if not folder.is_dir():
+        return None
+    from lutkit.run import Run  # only now: most calls need no run, and starting up is time that people wait
+
     run = Run(folder)
     return next((path for path in (run.finetuned_file, run.table_file) if path.is_file()), None)
 
 
 def _find_in_run(folder: Path) -> ModelSource:
+    from lutkit.run import Run  # only now: most calls need no run, and starting up is time that people wait
+
     newest = newest_artefact(folder)
     if newest is None:
         if Run(folder).is_run():
