@@ -35,7 +35,9 @@ for path in sys.argv[1:]:
     except ImageError as error:
         found = {"error": str(error)}
     found["seconds"] = time.monotonic() - start
-    found["megabytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    # Not ru_maxrss, which a child takes over from the process that started it.
+    peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
+    found["megabytes"] = int(peak.split()[1]) / 1024
     print(json.dumps(found))
 """
 
