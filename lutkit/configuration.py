@@ -166,7 +166,7 @@ QUICK_WIDTH = 32
 """Hidden features with `quick`: the table forgets the width."""
 
 FINETUNE = Recipe(steps=2500, batch=16, crop=48, learning_rate=1e-3, final_rate=1e-5, validate_every=250)
-"""Default of `lutkit finetune`: about four minutes on two cores."""
+"""Default of `lutkit finetune`: about two minutes on two cores."""
 
 
 def read_config(path: Path) -> dict[str, Any]:
