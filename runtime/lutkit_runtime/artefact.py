@@ -6,6 +6,7 @@ docs/artefact.md describes the file for readers in other languages.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -17,14 +18,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lutkit_runtime.errors import ArtefactError, ProgramError
-from lutkit_runtime.program import Program
+from lutkit_runtime.program import Program, Tables
 from lutkit_runtime.seal import BLOCK_BYTES, read_sealed, write_sealed
-from lutkit_runtime.strict_hdf5 import open_children, open_hdf5, read_bytes_by_chunk, read_text, write_hdf5
+from lutkit_runtime.strict_hdf5 import open_children, open_hdf5, read_by_chunk, read_text, write_hdf5
 
 MAX_TEXT_BYTES = 1 << 20
 MAX_TABLES = 1024
 MAX_TABLE_BYTES = 1 << 30
 """All tables together: large enough for four axes at interval 2 and scale 4 (0.29 GB)."""
+
+DIFFERENCED = "int8"
+"""Tables of this type are stored as differences, which compress better; others as they are."""
 
 _SLOT_NAME = re.compile(r"(?!\.)[A-Za-z0-9_.+-]{1,64}(?:/(?!\.)[A-Za-z0-9_.+-]{1,64}){0,3}", re.ASCII)
 
@@ -36,15 +40,15 @@ class Artefact:
     Parameters
     ----------
     program : Program
-    tables : mapping of slot name to int8 array (entries, outputs)
-        One for every slot of the program.
+    tables : mapping of slot name to array (entries, outputs)
+        One for every slot of the program, of the slot's type.
     provenance : mapping of str to JSON value
         How the tables were made: recipe, measured fidelity, licence of the data. For people and tools; running the
         model needs none of it.
     """
 
     program: Program
-    tables: Mapping[str, NDArray[np.int8]]
+    tables: Tables
     provenance: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     def validate(self) -> None:
@@ -57,18 +61,20 @@ class Artefact:
 def table_shapes(program: Program) -> dict[str, tuple[int, ...]]:
     """Return the shape in which each slot's table is stored: (outputs, nodes, nodes, ...), one axis per sample.
 
-    Raises ArtefactError where slots have unusable names, are indexed by two lattices, or exceed what a file may hold.
+    Raises ArtefactError where slots have unusable names, are used in two ways, or exceed what a file may hold.
     """
     shapes: dict[str, tuple[int, ...]] = {}
-    for lookup in program.lookups():
-        lattice = lookup.lattice
-        shape = (lookup.block**2, *(lattice.nodes_per_axis,) * lattice.axes)
-        if shapes.setdefault(lookup.slot, shape) != shape:
-            raise ArtefactError(f"slot '{lookup.slot}' is indexed as {shapes[lookup.slot]} and {shape}; use two slots")
+    bytes_per_value: dict[str, int] = {}
+    for op in program.inner_ops():
+        for name, slot in op.slots.items():
+            shape = (slot.outputs, *slot.axes)
+            if shapes.setdefault(name, shape) != shape:
+                raise ArtefactError(f"slot '{name}' is indexed as {shapes[name]} and {shape}; use two slots")
+            bytes_per_value[name] = np.dtype(slot.dtype).itemsize
     if len(shapes) > MAX_TABLES:
         raise ArtefactError(f"program has {len(shapes)} slots; an artefact has at most {MAX_TABLES}")
     total = 0
-    for name, (outputs, *nodes) in shapes.items():
+    for name, shape in shapes.items():
         if not _SLOT_NAME.fullmatch(name):
             raise ArtefactError(
                 f"slot {name[:80]!r} cannot be stored: use letters, digits and _ . + - in at most 4 parts joined by /"
@@ -77,7 +83,7 @@ def table_shapes(program: Program) -> dict[str, tuple[int, ...]]:
         for parent in ("/".join(parts[:length]) for length in range(1, len(parts))):
             if parent in shapes:
                 raise ArtefactError(f"slots '{parent}' and '{name}' cannot be stored together: rename one")
-        total += outputs * nodes[0] ** len(nodes)
+        total += math.prod(shape) * bytes_per_value[name]
     if total > MAX_TABLE_BYTES:
         raise ArtefactError(
             f"tables take {total} bytes; an artefact holds at most {MAX_TABLE_BYTES}: choose a larger interval"
@@ -151,11 +157,20 @@ def _encode(artefact: Artefact) -> bytes:
     for name, text in texts.items():
         if len(text) > MAX_TEXT_BYTES:
             raise ArtefactError(f"{name} takes {len(text)} bytes; an artefact holds at most {MAX_TEXT_BYTES}")
-    tables = {
-        f"tables/{slot}": difference(np.ascontiguousarray(artefact.tables[slot].T).reshape(shapes[slot]))
-        for slot in sorted(shapes)
-    }
+    tables = {f"tables/{slot}": _arrange(artefact.tables[slot], shapes[slot]) for slot in sorted(shapes)}
     return write_hdf5(texts, tables)
+
+
+def _arrange(table: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    """Return a table (entries, outputs) as it is stored: outputs first, and as differences where they help."""
+    stored = np.ascontiguousarray(table.T).reshape(shape)
+    return difference(stored) if stored.dtype == DIFFERENCED else stored
+
+
+def _restore(stored: NDArray[Any]) -> NDArray[Any]:
+    """Undo `_arrange`."""
+    values = accumulate(stored) if stored.dtype == DIFFERENCED else stored
+    return np.ascontiguousarray(values.reshape(len(values), -1).T)
 
 
 def _encode_provenance(provenance: Mapping[str, Any]) -> bytes:
@@ -175,21 +190,21 @@ def _decode(root: Any) -> Artefact:
     program = msgspec.json.decode(read_text(members["program"], "program", MAX_TEXT_BYTES), type=Program)
     program.validate()
     shapes = table_shapes(program)
-    tables = {
-        slot: np.ascontiguousarray(accumulate(stored).reshape(len(stored), -1).T)
-        for slot, stored in _read_slots(members["tables"], "", shapes)
-    }
+    types = {name: slot.dtype for name, slot in program.slots.items()}
+    tables = {slot: _restore(stored) for slot, stored in _read_slots(members["tables"], "", shapes, types)}
     program.validate_tables(tables)
     text = read_text(members["provenance"], "provenance", MAX_TEXT_BYTES)
     return Artefact(program, tables, msgspec.json.decode(text, type=dict[str, Any]))
 
 
-def _read_slots(group: Any, prefix: str, shapes: dict[str, tuple[int, ...]]) -> Iterator[tuple[str, NDArray[np.int8]]]:
+def _read_slots(
+    group: Any, prefix: str, shapes: dict[str, tuple[int, ...]], types: dict[str, str]
+) -> Iterator[tuple[str, NDArray[Any]]]:
     """Yield slot name and stored table for every slot below a group; a slot's parts between / are groups."""
     inside = [name.removeprefix(prefix) for name in shapes if name.startswith(prefix)]
     for child, item in open_children(group, dict.fromkeys(name.partition("/")[0] for name in inside)).items():
         slot = prefix + child
         if slot in shapes:
-            yield slot, read_bytes_by_chunk(item, f"table '{slot}'", shapes[slot])
+            yield slot, read_by_chunk(item, f"table '{slot}'", shapes[slot], np.dtype(types[slot]))
         else:
-            yield from _read_slots(item, f"{slot}/", shapes)
+            yield from _read_slots(item, f"{slot}/", shapes, types)

@@ -1,4 +1,4 @@
-"""Values: what can be in a plane of a program, followed from op to op. Floor 5: imports the ops and errors."""
+"""Planes: what can be in a plane of a program for each channel, followed from op to op. Floor 5: imports the ops and errors."""
 
 from __future__ import annotations
 

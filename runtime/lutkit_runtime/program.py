@@ -1,4 +1,4 @@
-"""Program: ops over named planes, with slots for tables. Floor 5: imports ops and the primitives.
+"""Program: ops over named values, with slots for tables. Floor 5: imports ops and the primitives.
 
 A program is what an artefact stores: with its tables it runs on any image, without the family that built it.
 """
@@ -6,45 +6,58 @@ A program is what an artefact stores: with its tables it runs on any image, with
 from __future__ import annotations
 
 import enum
+import math
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import msgspec
-import numpy as np
 from numpy.typing import NDArray
 
 from lutkit_runtime.errors import ProgramError
-from lutkit_runtime.ops import Lookup, Op
-from lutkit_runtime.ops.ensemble import Ensemble, body_extent
+from lutkit_runtime.ops import ChannelOp, Ensemble, Kind, Lookup, Op, Slot, Value
+from lutkit_runtime.ops.ensemble import body_extent
 from lutkit_runtime.planes import LARGEST_CODE, Plane, follow_planes
-from lutkit_runtime.quantiser import Quantiser
 
 MAX_SCALE = 16
 
-Tables = Mapping[str, NDArray[np.int8]]
-"""Slot name to table, each (entries, outputs) int8."""
+Tables = Mapping[str, NDArray[Any]]
+"""Slot name to table, each (entries, outputs) of the slot's type."""
 
 
 class Colour(enum.Enum):
     """What the channels of an image are to the program."""
 
     EACH_CHANNEL = "each-channel"
-    """Every colour channel goes through the program by itself; gray images have one."""
+    """Every colour channel goes through the program by itself, as 8-bit codes; gray images have one."""
+
+    RGB = "rgb"
+    """The three channels of a pixel go through together, at the image's own depth."""
 
 
-class Slot(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A named place for a function of a few samples: shape of its table.
+class Parameter(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A number that people may choose when they run the program.
 
     Parameters
     ----------
-    entries, outputs : int
-        Rows and columns of the table.
-    quantiser : Quantiser
-        How real outputs become entries.
+    name : str
+    default, low, high : float
+        What it is when nobody chooses, and its range, ends included.
     """
 
-    entries: int
-    outputs: int
-    quantiser: Quantiser = Quantiser()
+    name: str
+    default: float
+    low: float
+    high: float
+
+    def validate(self) -> None:
+        """Raise ProgramError unless the numbers are finite and in order."""
+        if not self.name.isidentifier():
+            raise ProgramError(f"parameter {self.name[:80]!r} needs a name of letters, digits and underscores")
+        if not -math.inf < self.low <= self.default <= self.high < math.inf:
+            raise ProgramError(
+                f"parameter '{self.name}' is {self.default} within {self.low} to {self.high}; these must be finite and "
+                "in order"
+            )
 
 
 class Program(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -55,15 +68,18 @@ class Program(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     family : str
         Name of the family that built it; running it does not need the family.
     task : str
-        What it does, for people: ``sr``, ``denoise``, ``deblock``.
+        What it does, for people: ``sr``, ``denoise``, ``deblock``, ``retouch``, ``look``.
     input, output : str
-        Names of the plane that enters and of the one that leaves.
+        Names of the value that enters and of the one that leaves.
     ops : tuple of ops
     depth : int
-        Bits of a sample code; images of other depths are converted in and back.
+        Bits of a sample code in programs for each channel; images of other depths are converted in and back. Programs
+        for colours keep the depth of the image and do not use it.
     colour : Colour
     colour_space : str
         Encoding of the samples that the tables were made for.
+    parameters : tuple of Parameter
+        For programs for colours.
     """
 
     family: str
@@ -74,28 +90,33 @@ class Program(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     depth: int = 8
     colour: Colour = Colour.EACH_CHANNEL
     colour_space: str = "sRGB"
+    parameters: tuple[Parameter, ...] = ()
 
     def lookups(self) -> Iterator[Lookup]:
-        """Yield every lookup in the order in which it runs."""
+        """Yield every spatial lookup in the order in which it runs."""
+        for op in self.inner_ops():
+            if isinstance(op, Lookup):
+                yield op
+
+    def inner_ops(self) -> Iterator[Op]:
+        """Yield every op, those of an ensemble's body in place of the ensemble."""
         for op in self.ops:
-            for inner in op.body if isinstance(op, Ensemble) else (op,):
-                if isinstance(inner, Lookup):
-                    yield inner
+            yield from op.body if isinstance(op, Ensemble) else (op,)
 
     @property
     def slots(self) -> dict[str, Slot]:
-        """Every slot with the table shape that its lookups need."""
-        return {op.slot: Slot(op.lattice.entries, op.block * op.block) for op in self.lookups()}
+        """Every slot with the table that its ops need."""
+        return {name: slot for op in self.inner_ops() for name, slot in op.slots.items()}
 
     @property
     def scale(self) -> int:
         """Enlargement from input to output in each direction."""
-        return body_extent(self.input, self.ops)[1]
+        return 1 if self.colour is Colour.RGB else body_extent(self.input, self.ops)[1]
 
     @property
     def halo(self) -> int:
         """Input pixels around a pixel that its result depends on."""
-        return body_extent(self.input, self.ops)[0]
+        return 0 if self.colour is Colour.RGB else body_extent(self.input, self.ops)[0]
 
     def validate(self) -> None:
         """Raise ProgramError unless names connect, fields are in range and slots are used consistently."""
@@ -104,6 +125,11 @@ class Program(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         if self.depth != 8:
             raise ProgramError(f"program works in {self.depth} bits; this version runs 8-bit programs")
         known = {self.input}
+        for parameter in self.parameters:
+            parameter.validate()
+            if parameter.name in known:
+                raise ProgramError(f"program has two values named '{parameter.name}'; give every one its own name")
+            known.add(parameter.name)
         for op in self.ops:
             op.validate()
             for name in op.inputs:
@@ -114,28 +140,72 @@ class Program(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
             known.add(op.output)
         if self.ops[-1].output != self.output:
             raise ProgramError(f"program declares output '{self.output}' but its last op makes '{self.ops[-1].output}'")
-        shapes: dict[str, tuple[int, int]] = {}
-        for op in self.lookups():
-            shape = (op.lattice.entries, op.block * op.block)
-            if shapes.setdefault(op.slot, shape) != shape:
-                raise ProgramError(f"slot '{op.slot}' is used as {shapes[op.slot]} and as {shape}; use two slots")
+        self._validate_slots()
+        if self.colour is Colour.RGB:
+            self._validate_colours()
+        else:
+            self._validate_channels()
+
+    def _validate_slots(self) -> None:
+        seen: dict[str, Slot] = {}
+        for op in self.inner_ops():
+            for name, slot in op.slots.items():
+                if seen.setdefault(name, slot) != slot:
+                    raise ProgramError(
+                        f"slot '{name}' is used as {_describe(seen[name])} and as {_describe(slot)}; use two slots"
+                    )
+
+    def _validate_channels(self) -> None:
+        """Check what is special to programs through which every channel goes by itself."""
+        if self.parameters:
+            raise ProgramError(f"program has the parameter '{self.parameters[0].name}', which no op of it can read")
+        for op in self.ops:
+            if not isinstance(op, ChannelOp):
+                raise ProgramError(f"op '{op.output}' works on colours; the program takes each channel by itself")
         if self.scale > MAX_SCALE:
             raise ProgramError(f"program enlarges {self.scale} times; at most {MAX_SCALE} times are possible")
         if not follow_planes(self.ops, {self.input: Plane(codes=True, largest=LARGEST_CODE)}).codes:
             raise ProgramError(f"program ends in the sum '{self.output}'; its last op must be a requantise")
 
+    def _validate_colours(self) -> None:
+        """Check what is special to programs through which the channels go together."""
+        values = {self.input: Value(Kind.PICTURE), **{each.name: Value(Kind.SCALAR) for each in self.parameters}}
+        for op in self.ops:
+            values[op.output] = op.infer(values)
+            # what runs once for the whole picture runs first: it can only see the picture as it came
+            if op.is_global and any(values[name].kind is Kind.PICTURE and name != self.input for name in op.inputs):
+                raise ProgramError(f"op '{op.output}' sees the whole picture; it must read '{self.input}' itself")
+        values[self.output].expect(Kind.PICTURE, "the end of the program", self.output)
+
     def validate_tables(self, tables: Tables) -> None:
-        """Raise ProgramError unless every slot has an int8 table of its shape, and no other tables are there."""
+        """Raise ProgramError unless every slot has a table of its shape and type, and no other tables are there."""
         slots = self.slots
         for name in sorted(slots.keys() ^ tables.keys()):
             problem = "has no table" if name in slots else "is not used by the program"
             raise ProgramError(f"slot '{name}' {problem}; transfer or import the model again")
         for name, slot in slots.items():
             table = tables[name]
-            if table.dtype != np.int8:
-                raise ProgramError(f"slot '{name}' holds {table.dtype} values; int8 is needed")
-            if table.shape != (slot.entries, slot.outputs):
+            if table.dtype != slot.dtype:
+                raise ProgramError(f"slot '{name}' holds {table.dtype} values; {slot.dtype} is needed")
+            if table.shape != slot.shape:
                 raise ProgramError(
-                    f"slot '{name}' has a table of {table.shape}; its lattice needs ({slot.entries}, {slot.outputs}): "
+                    f"slot '{name}' has a table of {table.shape}; its lattice needs {slot.shape}: "
                     "run lutkit transfer again"
                 )
+
+    def fill_parameters(self, chosen: Mapping[str, float]) -> dict[str, float]:
+        """Return the value of every parameter; raises ProgramError for unknown ones and values out of range."""
+        known = {parameter.name: parameter for parameter in self.parameters}
+        for name, value in chosen.items():
+            if name not in known:
+                has = f"it has {', '.join(known)}" if known else "it has none"
+                raise ProgramError(f"the model has no parameter '{name}': {has}")
+            if not known[name].low <= value <= known[name].high:
+                raise ProgramError(
+                    f"{name} is {value}; the model takes {known[name].low:g} to {known[name].high:g}: choose one of these"
+                )
+        return {name: float(chosen.get(name, parameter.default)) for name, parameter in known.items()}
+
+
+def _describe(slot: Slot) -> str:
+    return f"{slot.shape}" if slot.dtype == "int8" else f"{slot.shape} {slot.dtype}"

@@ -15,7 +15,9 @@ from lutkit_runtime.atomic import write_atomically
 from lutkit_runtime.errors import ArtefactError
 
 MAGIC = b"\x89LUTKIT\n"
-SCHEMA = 1
+SCHEMA = 2
+"""What is written; docs/artefact.md tells what each schema added."""
+OLDEST_SCHEMA = 1
 BLOCK_BYTES = 512
 """HDF5 looks for its own signature at 0, 512, 1024, ..., so that any HDF5 tool opens an artefact."""
 
@@ -89,12 +91,12 @@ def _check_block(path: Path, block: bytes, size: int) -> int:
         raise ArtefactError(f"{path} has a damaged header: copy it again or make it anew")
     if schema > SCHEMA:
         raise ArtefactError(
-            f"{path} is made by a newer lutkit (schema {schema}); this one reads {SCHEMA}: upgrade lutkit"
+            f"{path} is made by a newer lutkit (schema {schema}); this one reads {OLDEST_SCHEMA} to {SCHEMA}: upgrade lutkit"
         )
-    if schema != SCHEMA or block_bytes != BLOCK_BYTES:
+    if schema < OLDEST_SCHEMA or block_bytes != BLOCK_BYTES:
         raise ArtefactError(
             f"{path} declares schema {schema} and a header of {block_bytes} bytes; "
-            f"schema {SCHEMA} has {BLOCK_BYTES}: make it anew"
+            f"schemas {OLDEST_SCHEMA} to {SCHEMA} have {BLOCK_BYTES}: make it anew"
         )
     if length + BLOCK_BYTES > MAX_FILE_BYTES:
         raise ArtefactError(f"{path} declares {length + BLOCK_BYTES} bytes; at most {MAX_FILE_BYTES} are read")

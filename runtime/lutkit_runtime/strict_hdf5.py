@@ -1,4 +1,4 @@
-"""HDF5 files of strings and int8 tables: writing them, and reading exactly those and nothing else.
+"""HDF5 files of strings and tables: writing them, and reading exactly those and nothing else.
 
 Floor 2: imports errors and seal.
 
@@ -31,16 +31,24 @@ _CONTIGUOUS: int = h5py.h5d.CONTIGUOUS
 
 _DEFLATE_LEVEL = 9
 
+TABLE_TYPES: dict[str, Any] = {
+    "int8": h5py.h5t.STD_I8LE,
+    "uint8": h5py.h5t.STD_U8LE,
+    "int16": h5py.h5t.STD_I16LE,
+    "float32": h5py.h5t.IEEE_F32LE,
+}
+"""Types of tables by their NumPy names."""
 
-def write_hdf5(texts: Mapping[str, bytes], tables: Mapping[str, NDArray[np.int8]]) -> bytes:
+
+def write_hdf5(texts: Mapping[str, bytes], tables: Mapping[str, NDArray[Any]]) -> bytes:
     """Return an HDF5 file with an empty user block; the same content gives the same bytes.
 
     Parameters
     ----------
     texts : mapping of name to UTF-8 bytes
         Each becomes one string of fixed length.
-    tables : mapping of path to int8 array
-        Each is stored as one deflated chunk for each index of its first axis.
+    tables : mapping of path to array
+        Of types in `TABLE_TYPES`, in little-endian order. Each is stored as one deflated chunk for each index of its first axis.
     """
     buffer = io.BytesIO()
     # The earliest version of the file format is the one that readers in other languages know best.
@@ -52,6 +60,7 @@ def write_hdf5(texts: Mapping[str, bytes], tables: Mapping[str, NDArray[np.int8]
             file.create_dataset(
                 name,
                 data=table,
+                dtype=TABLE_TYPES[table.dtype.name],
                 chunks=(1, *table.shape[1:]),
                 compression="gzip",
                 compression_opts=_DEFLATE_LEVEL,
@@ -102,14 +111,15 @@ def read_text(dataset: Any, name: str, max_bytes: int) -> bytes:
     return bytes(dataset[()])
 
 
-def read_bytes_by_chunk(dataset: Any, name: str, shape: tuple[int, ...]) -> NDArray[np.int8]:
-    """Read an int8 dataset of a known shape, stored as one deflated chunk for each index of the first axis.
+def read_by_chunk(dataset: Any, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Read a dataset of a known shape and type, stored as one deflated chunk for each index of the first axis.
 
-    Raises ArtefactError unless type, shape, storage and filters are those, and every chunk inflates to its size.
+    Raises ArtefactError unless type, shape, storage and filters are those, every chunk inflates to its size, and floats
+    are finite.
     """
     _expect_dataset(dataset, name)
-    if not dataset.id.get_type().equal(h5py.h5t.STD_I8LE):
-        raise ArtefactError(f"{name} holds {dataset.dtype} values; int8 is needed")
+    if not dataset.id.get_type().equal(TABLE_TYPES[dtype.name]):
+        raise ArtefactError(f"{name} holds {dataset.dtype} values; {dtype} is needed")
     if dataset.shape != shape or dataset.maxshape != shape:
         raise ArtefactError(f"{name} has shape {dataset.shape}; the program needs {shape}")
     creation: Any = dataset.id.get_create_plist()
@@ -117,14 +127,17 @@ def read_bytes_by_chunk(dataset: Any, name: str, shape: tuple[int, ...]) -> NDAr
         raise ArtefactError(f"{name} is not stored in chunks of one output")
     if creation.get_nfilters() != 1 or creation.get_filter(0)[0] != _DEFLATE:
         raise ArtefactError(f"{name} is not compressed by deflate alone")
-    values = np.empty(shape, np.int8)
-    size = values[0].size
+    values = np.empty(shape, dtype)
+    stored = dtype.newbyteorder("<")
     for index in range(shape[0]):
-        values[index] = _inflate(dataset, name, index, size).reshape(shape[1:])
+        plain = _inflate(dataset, name, index, values[0].nbytes)
+        values[index] = np.frombuffer(plain, stored).reshape(shape[1:])
+    if dtype.kind == "f" and not np.isfinite(values).all():
+        raise ArtefactError(f"{name} holds values that are not finite numbers")
     return values
 
 
-def _inflate(dataset: Any, name: str, index: int, size: int) -> NDArray[np.int8]:
+def _inflate(dataset: Any, name: str, index: int, size: int) -> bytes:
     offset = (index,) + (0,) * (len(dataset.shape) - 1)
     info: Any = dataset.id.get_chunk_info_by_coord(offset)
     # Deflate never needs more than a few bytes over the size of what it stores.
@@ -140,7 +153,7 @@ def _inflate(dataset: Any, name: str, index: int, size: int) -> NDArray[np.int8]
         raise ArtefactError(f"{name} cannot be inflated in chunk {index} ({problem})") from None
     if len(plain) != size or not inflater.eof or inflater.unused_data:
         raise ArtefactError(f"{name} holds {len(plain)} bytes in chunk {index}; the program needs {size}")
-    return np.frombuffer(plain, np.int8)
+    return plain
 
 
 def _expect_dataset(item: Any, name: str) -> None:

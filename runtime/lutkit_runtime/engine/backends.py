@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from lutkit_runtime.engine.colour import ColourRunner, ReferenceLooker
 from lutkit_runtime.engine.conversion import Piece
 from lutkit_runtime.errors import BackendError
 from lutkit_runtime.ops import Ensemble, Op, Requantise
@@ -51,7 +52,11 @@ class Backend(Protocol):
         ...
 
     def prepare(self, program: Program, tables: Tables) -> Runner:
-        """Return what runs a validated program."""
+        """Return what runs a validated program for each channel."""
+        ...
+
+    def prepare_colours(self, program: Program, tables: Tables) -> ColourRunner:
+        """Return what runs a validated program for colours."""
         ...
 
     def announcing(self, on_compile: Callable[[], None] | None) -> AbstractContextManager[None]:
@@ -73,6 +78,10 @@ class NumpyBackend:
     def prepare(self, program: Program, tables: Tables) -> Runner:
         """Return what evaluates one op after another."""
         return _chain(program, [_refer(op, tables) for op in program.ops])
+
+    def prepare_colours(self, program: Program, tables: Tables) -> ColourRunner:
+        """Return what evaluates the ops by their definitions."""
+        return ColourRunner(program, tables, ReferenceLooker)
 
     def announcing(self, on_compile: Callable[[], None] | None) -> AbstractContextManager[None]:
         """Return a context that does nothing: nothing is compiled."""
@@ -97,6 +106,12 @@ class CpuBackend:
             return _chain(program, steps, last)
         return _chain(program, [*steps, last])
 
+    def prepare_colours(self, program: Program, tables: Tables) -> ColourRunner:
+        """Return what looks colours up in compiled kernels."""
+        from lutkit_runtime.kernels.cpu.colour import CompiledLooker
+
+        return ColourRunner(program, tables, CompiledLooker)
+
     def announcing(self, on_compile: Callable[[], None] | None) -> AbstractContextManager[None]:
         """Return a context that listens to Numba."""
         from lutkit_runtime.kernels.cpu.compiling import announce_compilation
@@ -116,6 +131,10 @@ class CudaBackend:
         return "this version has no CUDA kernels: use the backend cpu"
 
     def prepare(self, program: Program, tables: Tables) -> Runner:
+        """Raise BackendError."""
+        raise BackendError(f"backend 'cuda' cannot be used: {self.obstacle()}")
+
+    def prepare_colours(self, program: Program, tables: Tables) -> ColourRunner:
         """Raise BackendError."""
         raise BackendError(f"backend 'cuda' cannot be used: {self.obstacle()}")
 

@@ -23,8 +23,8 @@ _STRIP_ROWS = 256
 """Rows that are scanned or resized at once, so that the scratch stays small."""
 
 
-def check_image(image: Image) -> None:
-    """Raise InputError unless an image can be processed: its type, shape, size and the finiteness of its samples."""
+def check_image(image: Image, *, finite: bool = True) -> None:
+    """Raise InputError unless an image can be processed: its type, shape, size and, on demand, finite samples."""
     if not isinstance(image, np.ndarray):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise InputError(f"image is of type {type(image).__name__}; hand in a NumPy array")
     if image.dtype.newbyteorder("=") not in _DEPTHS:
@@ -36,7 +36,7 @@ def check_image(image: Image) -> None:
         )
     if image.size == 0:
         raise InputError(f"image has shape {image.shape}, which holds no pixels; use one of at least 1 x 1")
-    if image.dtype.kind == "f":
+    if finite and image.dtype.kind == "f":
         _check_finite(image)
 
 

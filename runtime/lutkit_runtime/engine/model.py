@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 
 from lutkit_runtime.engine.backends import Backend, Runner, find_backend
+from lutkit_runtime.engine.colour import ColourRunner, check_colours, use_native_order
 from lutkit_runtime.engine.conversion import Image, Piece, check_image, has_alpha, scale_alpha, to_codes
 from lutkit_runtime.engine.tiling import cut_image
 from lutkit_runtime.errors import InputError
-from lutkit_runtime.program import Program, Tables
+from lutkit_runtime.program import Colour, Program, Tables
 
 Progress = Callable[[int, int], None]
 """Called after every tile with the number of tiles done and in all."""
@@ -26,7 +27,7 @@ class Model:
     Parameters
     ----------
     program : Program
-    tables : mapping of slot name to int8 array (entries, outputs)
+    tables : mapping of slot name to array (entries, outputs)
         One for every slot; they must not change while the model is in use.
     provenance : mapping, optional
         Where the tables come from; for people.
@@ -44,6 +45,7 @@ class Model:
         self.tables: Tables = MappingProxyType({slot: tables[slot] for slot in program.slots})
         self.provenance: Mapping[str, Any] = MappingProxyType(dict(provenance or {}))
         self._runners: dict[str, Runner] = {}
+        self._colour_runners: dict[str, ColourRunner] = {}
         self._preparing = threading.Lock()
 
     def __repr__(self) -> str:
@@ -64,6 +66,7 @@ class Model:
         tile: int | None = None,
         progress: Progress | None = None,
         on_compile: Callable[[], None] | None = None,
+        **parameters: float,
     ) -> Image:
         """Run the model on an image.
 
@@ -71,7 +74,9 @@ class Model:
         ----------
         image : uint8, uint16 or float32 array, (H, W), (H, W, 2), (H, W, 3) or (H, W, 4)
             Gray, gray and alpha, RGB, or RGB and alpha. uint8 has codes 0 to 255, uint16 0 to 65535; float32 is
-            clipped to 0 and 1. The program works in 8 bits: other depths are rounded to it and come back from it.
+            clipped to 0 and 1. A program for each channel works in 8 bits: other depths are rounded to it and come
+            back from it. A program for colours needs three of them and works at the image's own depth; floats may lie
+            outside 0 to 1, in the result too, and not a number counts as the lowest colour.
         threads : int, optional
             How many threads may compute; all cores by default. More than there are count as all.
         backend : str
@@ -84,6 +89,8 @@ class Model:
         on_compile : callable, optional
             Called once, without arguments, before the first kernel that has to be compiled (a few seconds; later
             processes load it instead).
+        **parameters : float
+            Parameters of the program by name, such as ``strength=0.5``; `Program.parameters` has defaults and ranges.
 
         Returns
         -------
@@ -96,12 +103,17 @@ class Model:
             Where the image, `threads` or `tile` cannot be used: wrong type or shape, no pixels, NaN or infinity.
         BackendError
             Where the backend is unknown or cannot run on this machine.
+        ProgramError
+            Where the model has no such parameter, or not that value of it.
         """
         for name, value in (("threads", threads), ("tile", tile)):
             if value is not None and value < 1:
                 raise InputError(f"{name} is {value}; use 1 or more")
         chosen = find_backend(backend)
-        check_image(image)
+        check_image(image, finite=self.program.colour is not Colour.RGB)
+        filled = self.program.fill_parameters(parameters)
+        if self.program.colour is Colour.RGB:
+            return self._apply_colours(image, chosen, threads, tile, filled, progress, on_compile)
         scale = self.scale
         height, width = image.shape[:2]
         out = np.empty((height * scale, width * scale, *image.shape[2:]), image.dtype.newbyteorder("="))
@@ -116,11 +128,63 @@ class Model:
             scale_alpha(image, scale, out)
         return out
 
+    def _apply_colours(
+        self,
+        image: Image,
+        backend: Backend,
+        threads: int | None,
+        tile: int | None,
+        parameters: Mapping[str, float],
+        progress: Progress | None,
+        on_compile: Callable[[], None] | None,
+    ) -> Image:
+        check_colours(image)
+        image = use_native_order(image)
+        out = np.empty(image.shape, image.dtype)
+        height, width = image.shape[:2]
+        tiles = cut_image(height, width, 0, tile, backend.pixels_per_tile)
+        with backend.announcing(on_compile):
+            run = self._prepare_colours(backend).prepare(image, parameters)
+            for done, (rows, columns) in enumerate(tiles, 1):
+                run(image[rows.read, columns.read], out[rows.read, columns.read], threads)
+                if progress is not None:
+                    progress(done, len(tiles))
+        return out
+
+    def adapt(self, image: Image) -> dict[str, Any]:
+        """Return what the model makes of a whole picture before it changes a pixel: predicted weights, fused tables.
+
+        Parameters
+        ----------
+        image : uint8, uint16 or float32 array, (H, W, 3) or (H, W, 4)
+
+        Returns
+        -------
+        dict of name to float32 array
+            Vectors (length,) and tables (size**3, 3); empty for models that do not look at the picture first.
+
+        Raises
+        ------
+        InputError
+            Where the image cannot be used, or the model is not one for colours.
+        """
+        if self.program.colour is not Colour.RGB:
+            raise InputError("the model works on each channel by itself; it adapts nothing to a picture")
+        check_image(image, finite=False)
+        check_colours(image)
+        return self._prepare_colours(find_backend("numpy")).evaluate_global(use_native_order(image))
+
     def _prepare(self, backend: Backend) -> Runner:
         with self._preparing:
             if backend.name not in self._runners:
                 self._runners[backend.name] = backend.prepare(self.program, self.tables)
             return self._runners[backend.name]
+
+    def _prepare_colours(self, backend: Backend) -> ColourRunner:
+        with self._preparing:
+            if backend.name not in self._colour_runners:
+                self._colour_runners[backend.name] = backend.prepare_colours(self.program, self.tables)
+            return self._colour_runners[backend.name]
 
 
 def load(path: Path | str) -> Model:

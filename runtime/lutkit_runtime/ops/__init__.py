@@ -1,16 +1,45 @@
 """Ops: the steps of a program, one per file: fields, validation, extent and reference evaluation.
 
-Floor 3: imports the primitives, interpolation and errors. An op is a frozen record; the arrays that flow through it are
-planes of shape (..., H, W) held by name.
+Floor 3: imports the primitives, interpolation and errors. An op is a frozen record. Single channels flow as planes of
+shape (..., H, W) held by name, colours as pictures, vectors and tables.
 """
 
 from __future__ import annotations
 
 from lutkit_runtime.ops.add import Add
+from lutkit_runtime.ops.base import Kind, Slot, Value
+from lutkit_runtime.ops.blend import Blend
+from lutkit_runtime.ops.colour_lookup import ColourLookup
+from lutkit_runtime.ops.colour_matrix import ColourMatrix
 from lutkit_runtime.ops.ensemble import BodyOp, Ensemble
 from lutkit_runtime.ops.lookup import Lookup
+from lutkit_runtime.ops.predictor import Predictor
 from lutkit_runtime.ops.requantise import Requantise
+from lutkit_runtime.ops.table_fusion import TableFusion
 
-Op = Lookup | Add | Requantise | Ensemble
+ChannelOp = Lookup | Add | Requantise | Ensemble
+"""Ops of programs through which every channel goes by itself."""
 
-__all__ = ["Add", "BodyOp", "Ensemble", "Lookup", "Op", "Requantise"]
+ColourOp = ColourLookup | ColourMatrix | Blend | TableFusion | Predictor
+"""Ops of programs through which the three channels go together."""
+
+Op = ChannelOp | ColourOp
+
+__all__ = [
+    "Add",
+    "Blend",
+    "BodyOp",
+    "ChannelOp",
+    "ColourLookup",
+    "ColourMatrix",
+    "ColourOp",
+    "Ensemble",
+    "Kind",
+    "Lookup",
+    "Op",
+    "Predictor",
+    "Requantise",
+    "Slot",
+    "TableFusion",
+    "Value",
+]

@@ -9,7 +9,7 @@ import numpy as np
 
 from lutkit_runtime.errors import ProgramError
 from lutkit_runtime.ops.add import Add
-from lutkit_runtime.ops.base import OpBase
+from lutkit_runtime.ops.base import OpBase, Slot
 from lutkit_runtime.ops.lookup import Lookup
 from lutkit_runtime.ops.requantise import Requantise
 
@@ -36,6 +36,11 @@ class Ensemble(OpBase, frozen=True, tag="ensemble"):
     def inputs(self) -> tuple[str, ...]:
         """The one plane that is turned."""
         return (self.input,)
+
+    @property
+    def slots(self) -> dict[str, Slot]:
+        """The tables of the body."""
+        return {name: slot for op in self.body for name, slot in op.slots.items()}
 
     @property
     def halo(self) -> int:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from lutkit_runtime.errors import ProgramError
 from lutkit_runtime.interpolation import Interpolation, simplex_terms
 from lutkit_runtime.lattice import Lattice
-from lutkit_runtime.ops.base import OpBase
+from lutkit_runtime.ops.base import OpBase, Slot
 from lutkit_runtime.padding import Padding
 from lutkit_runtime.pattern import IndexPattern
 
@@ -53,6 +53,11 @@ class Lookup(OpBase, frozen=True, tag="lookup"):
     def inputs(self) -> tuple[str, ...]:
         """The one plane of codes."""
         return (self.input,)
+
+    @property
+    def slots(self) -> dict[str, Slot]:
+        """The one table."""
+        return {self.slot: Slot((self.lattice.nodes_per_axis,) * self.lattice.axes, self.block * self.block)}
 
     @property
     def halo(self) -> int:

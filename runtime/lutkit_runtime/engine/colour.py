@@ -1,0 +1,164 @@
+"""Programs for colours on whole pictures: global ops once, then the others strip by strip at the picture's own depth.
+
+Imports the program, the ops and tiling; the kernels only inside `CpuBackend`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import msgspec
+from numpy.typing import NDArray
+
+from lutkit_runtime.cube import Float32, scale_to_depth
+from lutkit_runtime.errors import InputError
+from lutkit_runtime.onnx_network import OnnxNetwork
+from lutkit_runtime.ops import Blend, ColourLookup, ColourMatrix, ColourOp, Predictor, TableFusion
+from lutkit_runtime.ops.colour_lookup import BoundLookup
+from lutkit_runtime.program import Program, Tables
+
+Image = NDArray[Any]
+Values = dict[str, Any]
+
+
+class Looker(Protocol):
+    """A colour lookup with its tables, ready to run on pictures (H, W, 3 or 4) uint8, uint16 or float32."""
+
+    def finish(self, samples: Image, out: Image, threads: int | None) -> None:
+        """Write the colours at the depth of the samples, and the samples' alpha, into `out` of shape and type alike."""
+        ...
+
+    def look_up(self, samples: Image, threads: int | None) -> Float32:
+        """Return the colours (H, W, 3) in float32."""
+        ...
+
+
+class ReferenceLooker:
+    """The NumPy definition of a lookup.
+
+    Parameters
+    ----------
+    bound : BoundLookup
+    """
+
+    def __init__(self, bound: BoundLookup) -> None:
+        self._bound = bound
+
+    def finish(self, samples: Image, out: Image, threads: int | None) -> None:
+        """Write the colours at the depth of the samples and their alpha."""
+        out[..., :3] = self._bound.finish(samples[..., :3])
+        out[..., 3:] = samples[..., 3:]
+
+    def look_up(self, samples: Image, threads: int | None) -> Float32:
+        """Return the colours (H, W, 3) in float32."""
+        return self._bound.look_up(samples[..., :3])
+
+
+class ColourRunner:
+    """A program for colours with its tables; may be used from several threads.
+
+    Parameters
+    ----------
+    program : Program
+    tables : mapping of slot name to table
+    make_looker : callable
+        Turns a bound lookup into what runs it.
+    """
+
+    def __init__(self, program: Program, tables: Tables, make_looker: Callable[[BoundLookup], Looker]) -> None:
+        self._program = program
+        self._tables = tables
+        self._make_looker = make_looker
+        self._networks: dict[str, OnnxNetwork] = {
+            op.output: op.open(tables) for op in program.ops if isinstance(op, Predictor)
+        }
+        self._lookers: dict[str, Looker] = {
+            op.output: make_looker(op.bind({}, tables))
+            for op in program.ops
+            if isinstance(op, ColourLookup) and not (op.cube and op.cube.fused)
+        }
+
+    def evaluate_global(self, image: Image) -> Values:
+        """Return what the ops that run once make of a picture: vectors and tables by name."""
+        values: Values = {self._program.input: image[..., :3]}
+        for op in self._program.ops:
+            if isinstance(op, Predictor):
+                values[op.output] = op.predict(self._networks[op.output], image[..., :3])
+            elif isinstance(op, TableFusion):
+                values[op.output] = op.reference(values, self._tables)
+        del values[self._program.input]
+        return values
+
+    def prepare(self, image: Image, parameters: Mapping[str, float]) -> Callable[[Image, Image, int | None], None]:
+        """Run the global ops on a picture (H, W, 3 or 4) and return what turns a strip of it into its result.
+
+        That takes the strip, the array to fill (both (rows, W, channels) of one type) and a limit of threads.
+        """
+        fixed: Values = {**self.evaluate_global(image), **parameters}
+        lookers = dict(self._lookers)
+        for op in self._program.ops:
+            if isinstance(op, ColourLookup) and op.output not in lookers:
+                lookers[op.output] = self._make_looker(op.bind(fixed, self._tables))
+        ops, leaving = self._trace(parameters)
+
+        def run(strip: Image, out: Image, threads: int | None) -> None:
+            values: Values = {**fixed, self._program.input: strip}
+            for op in ops:
+                if isinstance(op, ColourLookup):
+                    source = values[op.input]
+                    if op.output == leaving and source is strip:
+                        lookers[op.output].finish(strip, out, threads)
+                        return
+                    values[op.output] = lookers[op.output].look_up(source, threads)
+                elif isinstance(op, ColourMatrix):
+                    values[op.output] = op.transform(values[op.input][..., :3])
+                elif isinstance(op, Blend):
+                    base, changed = values[op.base][..., :3], values[op.changed][..., :3]
+                    values[op.output] = op.mix(base, changed, values[op.amount])
+            out[..., :3] = scale_to_depth(values[leaving][..., :3], strip.dtype)
+            out[..., 3:] = strip[..., 3:]
+
+        return run
+
+    def _trace(self, parameters: Mapping[str, float]) -> tuple[list[ColourOp], str]:
+        """Return the ops for pixels that the result needs, and the value that leaves the program.
+
+        A blend with amount 1 is what it blends in, so that the lookup before it may be the last op and finish in its
+        own arithmetic.
+        """
+        names: dict[str, str] = {}
+        ops: list[ColourOp] = []
+        for op in self._program.ops:
+            if isinstance(op, Blend) and parameters[op.amount] == 1:
+                names[op.output] = names.get(op.changed, op.changed)
+            elif isinstance(op, ColourLookup | ColourMatrix):
+                ops.append(_rename(op, input=names.get(op.input, op.input)))
+            elif isinstance(op, Blend):
+                ops.append(_rename(op, base=names.get(op.base, op.base), changed=names.get(op.changed, op.changed)))
+        leaving = names.get(self._program.output, self._program.output)
+        needed = {leaving}
+        kept: list[ColourOp] = []
+        for op in reversed(ops):
+            if op.output in needed:
+                needed.update(op.inputs)
+                kept.insert(0, op)
+        return kept, leaving
+
+
+def _rename(op: Any, **names: str) -> Any:
+    return msgspec.structs.replace(op, **names)
+
+
+def check_colours(image: Image) -> None:
+    """Raise InputError unless an image has the channels that a program for colours needs."""
+    if image.ndim != 3 or image.shape[2] not in (3, 4):
+        raise InputError(
+            f"image has shape {image.shape}, but the model changes colours: use (H, W, 3) or (H, W, 4); "
+            "numpy.stack([gray] * 3, axis=-1) makes one of a gray image"
+        )
+
+
+def use_native_order(image: Image) -> Image:
+    """Return an image in the machine's byte order."""
+    return image if image.dtype.isnative else image.astype(image.dtype.newbyteorder("="))

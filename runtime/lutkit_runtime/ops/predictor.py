@@ -1,0 +1,116 @@
+"""Predictor: a small network that looks at a thumbnail of the whole picture and gives a few numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lutkit_runtime.errors import ArtefactError, ProgramError
+from lutkit_runtime.onnx_network import MAX_NETWORK_BYTES, OnnxNetwork
+from lutkit_runtime.ops.base import Kind, OpBase, Slot, Value
+from lutkit_runtime.ops.blend import to_unit
+
+MAX_SIDE = 1024
+MAX_OUTPUTS = 4096
+
+
+class Predictor(OpBase, frozen=True, tag="predictor"):
+    """Run an ONNX network on a thumbnail of the picture; its output is a vector.
+
+    The thumbnail is sampled bilinearly at half-pixel positions without a filter, whatever the ratio of the sizes, and
+    is handed over as (1, 3, side, side) float32, 0 to 1.
+
+    Parameters
+    ----------
+    input : str
+        A picture.
+    slot : str
+        The bytes of the ONNX file, (graph_bytes, 1) uint8.
+    graph_bytes : int
+    side : int
+        Of the square thumbnail, in pixels.
+    outputs : int
+        Length of the vector.
+    """
+
+    input: str
+    slot: str
+    graph_bytes: int
+    side: int
+    outputs: int
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The one picture."""
+        return (self.input,)
+
+    @property
+    def slots(self) -> dict[str, Slot]:
+        """The ONNX file."""
+        return {self.slot: Slot((self.graph_bytes,), 1, "uint8")}
+
+    @property
+    def is_global(self) -> bool:
+        """True: it sees the whole picture."""
+        return True
+
+    def validate(self) -> None:
+        """Raise ProgramError where a size is impossible."""
+        for name, value, most in (
+            ("graph_bytes", self.graph_bytes, MAX_NETWORK_BYTES),
+            ("side", self.side, MAX_SIDE),
+            ("outputs", self.outputs, MAX_OUTPUTS),
+        ):
+            if not 1 <= value <= most:
+                raise ProgramError(f"op '{self.output}' has {name} = {value}; 1 to {most} is possible")
+
+    def infer(self, values: Mapping[str, Value]) -> Value:
+        """Return that the result is a vector; raises ProgramError where the input is no picture."""
+        values[self.input].expect(Kind.PICTURE, self.output, self.input)
+        return Value(Kind.VECTOR, self.outputs)
+
+    def open(self, fill: Mapping[str, Any]) -> OnnxNetwork:
+        """Return the network; raises ArtefactError where it cannot be read."""
+        return OnnxNetwork(np.ascontiguousarray(fill[self.slot]).reshape(-1), self.slot)
+
+    def predict(self, network: OnnxNetwork, picture: NDArray[Any]) -> NDArray[np.float32]:
+        """Return the vector (outputs,) for a picture (H, W, 3); raises ArtefactError where the network fails."""
+        thumbnail = sample_thumbnail(picture, self.side)
+        result = network.run(np.ascontiguousarray(thumbnail.transpose(2, 0, 1)[None])).reshape(-1)
+        if result.size != self.outputs or not np.isfinite(result).all():
+            raise ArtefactError(
+                f"network '{self.slot}' gives {result.size} values, where {self.outputs} finite ones are needed: make "
+                "the model anew"
+            )
+        return result
+
+    def reference(self, planes: Mapping[str, Any], fill: Mapping[str, Any]) -> Any:
+        """Return the vector (outputs,) float32."""
+        return self.predict(self.open(fill), planes[self.input])
+
+
+def sample_thumbnail(picture: NDArray[Any], side: int) -> NDArray[np.float32]:
+    """Return a picture (H, W, 3) sampled bilinearly to (side, side, 3) float32: half-pixel positions, no filter.
+
+    The same as torch's ``interpolate(mode="bilinear", align_corners=False)``. Not a number counts as 0.
+    """
+    top, bottom, down = _place(picture.shape[0], side)
+    left, right, across = _place(picture.shape[1], side)
+    down, across = down[:, None, None], across[None, :, None]
+
+    def read(rows: Any, columns: Any) -> NDArray[np.float32]:
+        return np.nan_to_num(to_unit(picture[rows[:, None], columns[None, :]]), nan=0.0, posinf=1.0, neginf=0.0)
+
+    above = read(top, left) * (1 - across) + read(top, right) * across
+    below = read(bottom, left) * (1 - across) + read(bottom, right) * across
+    return above * (1 - down) + below * down
+
+
+def _place(length: int, side: int) -> tuple[Any, Any, NDArray[np.float32]]:
+    """Return for each sample of an axis the pixel before it, the one after it, and the fraction between them."""
+    position = np.maximum((np.arange(side) + 0.5) * (length / side) - 0.5, 0)
+    before = np.minimum(position.astype(np.intp), length - 1)
+    return before, np.minimum(before + 1, length - 1), (position - before).astype(np.float32)
