@@ -14,6 +14,7 @@ from lutkit_runtime.errors import FormatError
 IMPORTERS: dict[str, str] = {
     "mulut": "lutkit.formats.mulut_tables:import_tables",
     "sr-lut": "lutkit.formats.srlut_tables:import_tables",
+    "adaptive-3dlut": "lutkit.formats.adaptive_networks:import_model",
 }
 """Kind to the function ``(sources, *, options...) -> Artefact`` that reads published tables of that kind."""
 

@@ -8,29 +8,22 @@ from __future__ import annotations
 
 import hashlib
 import math
-import pickle
 import re
-import warnings
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
-import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 
 from lutkit.checkpoints import save_networks
 from lutkit.configuration import PAPER, Origin, RunConfig
 from lutkit.degradation import choose_task
 from lutkit.families import find_family
 from lutkit.families.spatial import SpatialConfig
+from lutkit.formats.arrays import read_arrays
 from lutkit.run import Run
 from lutkit.trainable import NetworkModel, name_in_module
 from lutkit_runtime.errors import FormatError
-
-MAX_FILE_BYTES = 1 << 30
 
 Arrays = Mapping[str, torch.Tensor]
 
@@ -89,33 +82,6 @@ def import_network(kind: str, source: Path, run: Run, *, task: str | None = None
     run.write_config(config)
     save_networks(run.network_file, parameters)
     return config
-
-
-def read_arrays(source: Path) -> dict[str, torch.Tensor]:
-    """Return the named arrays of a file; raises FormatError where it cannot be read, or holds more than arrays."""
-    try:
-        if source.stat().st_size > MAX_FILE_BYTES:
-            raise FormatError(f"{source} has {source.stat().st_size} bytes; at most {MAX_FILE_BYTES} are read")
-        if source.suffix.lower() == ".npz":
-            with np.load(source, allow_pickle=False) as archive:
-                content: object = {name: torch.from_numpy(np.asarray(archive[name])) for name in archive.files}
-        elif source.suffix.lower() == ".safetensors":
-            content = load_file(source)
-        else:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", UserWarning)
-                content = torch.load(source, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise FormatError(f"{source} cannot be read ({error.strerror or error}): check the path") from error
-    except pickle.UnpicklingError as error:
-        raise FormatError(
-            f"{source} pickles more than arrays, which could run code: save its state_dict, or its arrays as .npz"
-        ) from error
-    except (ValueError, TypeError, EOFError, RuntimeError, KeyError, zipfile.BadZipFile, SafetensorError) as error:
-        raise FormatError(f"{source} holds no readable arrays: get the file again") from error
-    if not isinstance(content, dict) or not all(isinstance(value, torch.Tensor) for value in content.values()):
-        raise FormatError(f"{source} is no state dict of arrays: save model.state_dict()")
-    return {str(name): value for name, value in content.items()}
 
 
 def _read_mulut(arrays: Arrays, source: Path) -> tuple[SpatialConfig, dict[str, dict[str, torch.Tensor]]]:

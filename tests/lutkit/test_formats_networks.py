@@ -10,7 +10,8 @@ torch = pytest.importorskip("torch")
 
 from lutkit.evaluate import mean_psnr, read_pairs, score_pairs  # noqa: E402
 from lutkit.formats import import_tables  # noqa: E402
-from lutkit.formats.networks import import_network, read_arrays  # noqa: E402
+from lutkit.formats.arrays import read_arrays  # noqa: E402
+from lutkit.formats.networks import import_network  # noqa: E402
 from lutkit.run import Run  # noqa: E402
 from lutkit.train import load_model, validate_tables  # noqa: E402
 from lutkit.transfer import Fidelity, make_artefact, transfer_networks  # noqa: E402

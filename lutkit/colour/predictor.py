@@ -1,0 +1,116 @@
+"""Networks that look at a thumbnail: the weight predictors of image-adaptive 3D LUTs, and their discriminator.
+
+Imports torch. Zeng et al., "Learning Image-Adaptive 3D Lookup Tables for High Performance Photo Enhancement in
+Real-Time", TPAMI 2020, section 3.2; layer by layer as released in HuiZeng/Image-Adaptive-3DLUT.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from lutkit_runtime.errors import DataError
+
+THUMBNAIL_SIDE = 256
+WIDTHS = (16, 32, 64, 128, 128)
+"""Channels after each of the five convolutions of stride 2."""
+
+_LAST_KERNEL = THUMBNAIL_SIDE // 2 ** len(WIDTHS)
+
+
+class ThumbnailNetwork(nn.Module):
+    """Five convolutions of stride 2 with LeakyReLU, then one that covers what is left: (N, 3, 256, 256) to (N, outputs).
+
+    Parameters
+    ----------
+    outputs : int
+    normalised : sequence of int
+        After which of the five convolutions an affine instance normalisation follows.
+    dropout : float
+        Before the last convolution, while training.
+    """
+
+    def __init__(self, outputs: int, normalised: Sequence[int], dropout: float = 0.0) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        channels = 3
+        for number, width in enumerate(WIDTHS):
+            layers += [nn.Conv2d(channels, width, 3, stride=2, padding=1), nn.LeakyReLU(0.2)]
+            if number in normalised:
+                layers.append(nn.InstanceNorm2d(width, affine=True))
+            channels = width
+        if dropout:
+            layers.append(nn.Dropout(dropout))
+        self.layers = nn.Sequential(*layers)
+        self.last = nn.Conv2d(channels, outputs, _LAST_KERNEL)
+        self._initialise()
+
+    def _initialise(self) -> None:
+        """Xavier-normal convolutions; normalisation weights around 1; the released code's choice."""
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv2d):
+                nn.init.xavier_normal_(layer.weight)
+            elif isinstance(layer, nn.InstanceNorm2d):
+                nn.init.normal_(layer.weight, 1.0, 0.02)
+                nn.init.zeros_(layer.bias)
+
+    def forward(self, thumbnails: torch.Tensor) -> torch.Tensor:
+        """Return (N, outputs) for thumbnails (N, 3, 256, 256) float32, 0 to 1."""
+        return self.last(self.layers(thumbnails)).flatten(1)
+
+
+def make_predictor(outputs: int, *, paired: bool) -> ThumbnailNetwork:
+    """Return a weight predictor; it starts near weights of 1, so that training starts at the identity."""
+    network = ThumbnailNetwork(outputs, (0, 1, 2, 3) if paired else (0,), dropout=0.5 if paired else 0.0)
+    nn.init.ones_(network.last.bias)
+    return network
+
+
+def make_discriminator() -> ThumbnailNetwork:
+    """Return the critic of unpaired training: the unpaired predictor with one output."""
+    return ThumbnailNetwork(1, (0,))
+
+
+def shrink(pictures: torch.Tensor) -> torch.Tensor:
+    """Return pictures (N, 3, H, W) sampled to (N, 3, 256, 256): bilinear, half-pixel positions, no filter."""
+    side = (THUMBNAIL_SIDE, THUMBNAIL_SIDE)
+    return nn.functional.interpolate(pictures, size=side, mode="bilinear", align_corners=False)
+
+
+def export_onnx(network: nn.Module, side: int = THUMBNAIL_SIDE) -> NDArray[np.uint8]:
+    """Return a network of (1, 3, side, side) thumbnails as the bytes of an ONNX file, (bytes, 1) uint8.
+
+    Raises DataError where the packages that write ONNX files are missing.
+    """
+    network = network.eval().cpu()
+    buffer = io.BytesIO()
+    levels = {name: logging.getLogger(name).level for name in ("torch.onnx", "onnxscript", "onnx_ir")}
+    try:
+        for name in levels:
+            logging.getLogger(name).setLevel(logging.ERROR)
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")
+            program = torch.onnx.export(
+                network,
+                (torch.zeros(1, 3, side, side),),
+                input_names=["thumbnail"],
+                output_names=["values"],
+                dynamo=True,
+                external_data=False,
+                verbose=False,
+            )
+            assert program is not None
+            program.save(buffer)
+    except ImportError as error:
+        raise DataError(f"writing ONNX files needs {error.name}: pip install 'lutkit[train]'") from error
+    finally:
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
+    return np.frombuffer(buffer.getvalue(), np.uint8).reshape(-1, 1).copy()

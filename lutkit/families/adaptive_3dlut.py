@@ -1,0 +1,123 @@
+"""Image-adaptive 3D LUT (Zeng et al., "Learning Image-Adaptive 3D Lookup Tables", TPAMI 2020).
+
+A network looks at a thumbnail and gives weights; basis tables are summed with them; the picture is looked up in the
+sum. The skeleton needs the runtime only; torch is imported when a network is asked for.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import msgspec
+
+from lutkit_runtime.cube import CubeInterpolation
+from lutkit_runtime.ops import Blend, ColourLookup, Predictor, TableFusion
+from lutkit_runtime.ops.colour_lookup import Cube
+from lutkit_runtime.ops.table_fusion import BasisTable
+from lutkit_runtime.program import Colour, Parameter, Program
+from lutkit_runtime.table_coding import TableCoding
+
+if TYPE_CHECKING:
+    import torch
+
+name = "adaptive-3dlut"
+
+PREDICTOR = "predictor"
+"""Slot of the network."""
+
+PUBLISHED_STRETCH = 1.000001
+"""Ratio of the node distance in the published kernels to 1 / (size - 1)."""
+
+STRENGTH = Parameter(name="strength", default=1.0, low=0.0, high=2.0)
+"""How much of a look is mixed in; above 1 it is exaggerated."""
+
+
+class AdaptiveConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What an image-adaptive 3D LUT is made of.
+
+    Parameters
+    ----------
+    luts : int
+        Basis tables, 1 to 64; published: 3.
+    size : int
+        Nodes per axis, 2 to 129; published: 33.
+    training : str
+        ``paired`` learns from pictures with their retouched versions, ``unpaired`` from two sets of pictures. The
+        predictors differ a little, as published.
+    colour_space : str
+        Of the pictures that go in: ``sRGB`` (8 or 16 bits), or ``XYZ`` (16 bits, as cameras' raw converters give it).
+    interpolation : str
+        ``trilinear`` (published) or ``tetrahedral``.
+    task : str
+        Always ``retouch``.
+    """
+
+    luts: Annotated[int, msgspec.Meta(ge=1, le=64)] = 3
+    size: Annotated[int, msgspec.Meta(ge=2, le=129)] = 33
+    training: Literal["paired", "unpaired"] = "paired"
+    colour_space: Literal["sRGB", "XYZ"] = "sRGB"
+    interpolation: Literal["trilinear", "tetrahedral"] = "trilinear"
+    task: Literal["retouch"] = "retouch"
+
+
+defaults = AdaptiveConfig()
+
+
+def name_basis(number: int) -> str:
+    """Return the slot of a basis table, counted from 0."""
+    return f"basis/{number}"
+
+
+def build_program(
+    config: AdaptiveConfig, *, graph_bytes: int = 1, codings: tuple[TableCoding, ...] | None = None
+) -> Program:
+    """Return the skeleton: predictor, fusion, one lookup, and how strongly it changes the picture.
+
+    Parameters
+    ----------
+    config : AdaptiveConfig
+    graph_bytes : int
+        Size of the ONNX file of the predictor, once it is known.
+    codings : tuple of TableCoding, optional
+        How the basis tables are stored; float32 without it.
+    """
+    codings = codings or (TableCoding(),) * config.luts
+    bases = tuple(BasisTable(name_basis(number), coding) for number, coding in enumerate(codings))
+    # The side is the network's own: its last convolution covers what is left of 256 pixels.
+    predictor = Predictor(
+        input="image", output="weights", slot=PREDICTOR, graph_bytes=graph_bytes, side=256, outputs=config.luts
+    )
+    cube = Cube(
+        "cube",
+        config.size,
+        fused=True,
+        interpolation=CubeInterpolation(config.interpolation),
+        stretch=PUBLISHED_STRETCH,
+    )
+    program = Program(
+        family=name,
+        task=config.task,
+        ops=(
+            predictor,
+            TableFusion(weights="weights", bases=bases, size=config.size, output="cube"),
+            ColourLookup(input="image", cube=cube, output="retouched"),
+            Blend(base="image", changed="retouched", amount=STRENGTH.name, output="result"),
+        ),
+        colour=Colour.RGB,
+        colour_space=config.colour_space,
+        parameters=(STRENGTH,),
+    )
+    program.validate()
+    return program
+
+
+def skeleton(config: AdaptiveConfig) -> Program:
+    """Return the program with open slots that a configuration describes."""
+    return build_program(config)
+
+
+def network(config: AdaptiveConfig) -> torch.nn.Module:
+    """Return the trainable filling of the predictor's slot."""
+    from lutkit.colour.predictor import make_predictor
+
+    return make_predictor(config.luts, paired=config.training == "paired")
