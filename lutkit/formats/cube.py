@@ -20,6 +20,7 @@ from lutkit.colour.lut import ColourLut, Cube, Curves, Float32
 from lutkit.formats.cube_header import (
     KEYWORDS,
     MAX_HEADER_BYTES,
+    MAX_NUMBER,
     MAX_TOKEN,
     Layout,
     check_encoding,
@@ -136,7 +137,7 @@ def _read_block(block: bytes) -> Float32 | None:
         values = np.array(list(map(float, tokens)), np.float64)
     except ValueError:
         return None
-    if values.size and np.abs(values).max() > np.finfo(np.float32).max:
+    if values.size and np.abs(values).max() > MAX_NUMBER:
         return None
     return values.astype(np.float32).reshape(-1, 3)
 

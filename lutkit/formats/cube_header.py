@@ -1,11 +1,9 @@
-"""The text of .cube files: encoding, keywords, numbers, and which tables they announce. Imports NumPy and the values."""
+"""The text of .cube files: encoding, keywords, numbers, and which tables they announce. Imports the values only."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-
-import numpy as np
 
 from lutkit.colour.lut import MAX_CUBE_SIZE, MAX_CURVE_SIZE, ONES, ZEROS, Triple, check_domain
 from lutkit_runtime.errors import FormatError
@@ -14,11 +12,13 @@ MAX_HEADER_BYTES = 1 << 20
 """Where values must have begun; also what comments may add to a table."""
 MAX_TOKEN = 64
 """Characters of one number."""
+MAX_NUMBER = 3.4028235e38
+"""The largest float32 in as many digits as tell it apart: rounded up, yet still rounding to it."""
 MAX_TITLE = 250
 """Characters of a title that are kept: what the specification allows a line."""
 
 _NUMBER = re.compile(rb"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
-_NOT_FINITE = re.compile(rb"[+-]?(?:nan|inf|infinity|[0-9.]*#.*)(?:\(.*\))?", re.IGNORECASE)
+_NOT_FINITE = re.compile(rb"[+-]?(?:nan|inf|infinity|[0-9]+\.?[0-9]*#.*)(?:\(.*\))?", re.IGNORECASE)
 _SIZES = {"LUT_1D_SIZE": MAX_CURVE_SIZE, "LUT_3D_SIZE": MAX_CUBE_SIZE}
 _NUMBERS = {"DOMAIN_MIN": 3, "DOMAIN_MAX": 3, "LUT_1D_INPUT_RANGE": 2, "LUT_3D_INPUT_RANGE": 2}
 
@@ -163,7 +163,7 @@ def read_number(token: bytes, name: str, line: int) -> float:
         raise refuse(name, line, f"{show(token)} has {len(token)} characters; numbers have at most {MAX_TOKEN}")
     if _NUMBER.fullmatch(token):
         number = float(token)
-        if abs(number) <= np.finfo(np.float32).max:
+        if abs(number) <= MAX_NUMBER:
             return number
         raise refuse(name, line, f"{show(token)} is too large for a number of 32 bits")
     if _NOT_FINITE.fullmatch(token):
