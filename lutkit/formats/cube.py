@@ -9,10 +9,8 @@ hold a 1-D LUT, the shaper, and a 3-D LUT in one file, and gives one input range
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -33,9 +31,6 @@ from lutkit.formats.cube_header import (
 from lutkit.formats.files import read_file
 from lutkit_runtime.errors import FormatError
 
-if TYPE_CHECKING:
-    from lutkit_runtime.artefact import Artefact
-
 MAX_BYTES = 256 << 20
 """No file has more: 129 cubed rows with 120 bytes each."""
 BYTES_PER_ROW = 256
@@ -44,15 +39,6 @@ BYTES_PER_ROW = 256
 _BLOCK = 1 << 16  # bytes of text that are Python objects at a time
 _ROW_BYTES = 6  # "0 0 0" and a line end: no row is shorter
 _NUMERIC_BYTES = b"0123456789+-.eE \t\n"
-
-
-def import_lut(sources: Sequence[Path]) -> Artefact:
-    """Return the artefact of one .cube file; raises FormatError where it cannot be read or there are several."""
-    from lutkit.colour.programs import make_lut_artefact
-
-    if len(sources) != 1:
-        raise FormatError(f"a colour LUT is one .cube file but {len(sources)} sources are given: name one")
-    return make_lut_artefact(read_cube(sources[0]))
 
 
 def read_cube(path: Path | str) -> ColourLut:
