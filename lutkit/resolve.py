@@ -1,16 +1,35 @@
-"""What a MODEL argument means: a built-in name, an artefact or a run folder. May import lutkit.models, lutkit.run."""
+"""What a MODEL argument means: a built-in name, an artefact, a run folder or a colour LUT file, and opening it.
+
+May import lutkit.models; lutkit.run and lutkit.formats when used. Never torch.
+"""
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lutkit import DEFAULT_RUN
 from lutkit.models import builtin_names, find_builtin
 from lutkit_runtime.errors import DataError
 
+if TYPE_CHECKING:
+    from lutkit_runtime.artefact import Artefact
+
 DEFAULT_BUILTIN = "sr-x4"
+
+MODEL_KINDS = "a built-in name, an artefact (.h5), a run folder or a colour LUT (.cube, Hald .png)"
+"""What can be named, for messages."""
+
+_OPENCOLORIO = "3dl cc ccc cdl clf csp ctf hdl itx lut m3d mga spi1d spi3d spimtx vf"
+
+LUT_KINDS: dict[str, str] = {
+    ".cube": "cube",
+    **dict.fromkeys((".png", ".jpg", ".jpeg", ".tif", ".tiff"), "hald"),  # all but .png are refused, with the reason
+    **{f".{suffix}": "ocio" for suffix in _OPENCOLORIO.split()},
+}
+"""Suffixes of colour LUT files to the kind of their importer."""
 
 
 @dataclass(frozen=True)
@@ -20,22 +39,25 @@ class ModelSource:
     Parameters
     ----------
     path : Path
-        The artefact.
+        The artefact or the colour LUT file.
     label : str
-        Short name for file names: the built-in name, the run's name or the artefact's stem.
+        Short name for file names: the built-in name, the run's name or the file's stem.
     description : str
         What it is, for people.
+    lut_kind : str, optional
+        For a colour LUT file the kind of its importer.
     """
 
     path: Path
     label: str
     description: str
+    lut_kind: str | None = None
 
 
 def find_model(model: str | Path) -> ModelSource:
-    """Find the artefact that a MODEL argument means.
+    """Find the artefact or colour LUT file that a MODEL argument means.
 
-    A built-in name comes first; a file of the same name is reached as ``./name``. The artefact is not opened.
+    A built-in name comes first; a file of the same name is reached as ``./name``. Nothing is opened.
 
     Raises
     ------
@@ -44,18 +66,38 @@ def find_model(model: str | Path) -> ModelSource:
     """
     name = os.fspath(model)
     if not name:  # as a path it would mean the current folder
-        raise DataError("the name of the model is empty: give a built-in name, an artefact (.h5) or a run folder")
+        raise DataError(f"the name of the model is empty: give {MODEL_KINDS}")
     if name in builtin_names():
         return ModelSource(find_builtin(name), name, f"the built-in model {name}")
     path = Path(name)
     if path.is_dir():
         return _find_in_run(path)
     if path.exists():
-        return ModelSource(path, path.stem, f"the artefact {path}")
+        kind = LUT_KINDS.get(path.suffix.lower())
+        return ModelSource(path, path.stem, f"the {'colour LUT' if kind else 'artefact'} {path}", kind)
     raise DataError(
         f"there is no model '{name}': name one of {', '.join(builtin_names()) or '(none built in)'}, "
-        "an artefact (.h5) or a run folder"
+        "an artefact (.h5), a run folder or a colour LUT (.cube, Hald .png)"
     )
+
+
+def open_model(source: ModelSource) -> Artefact:
+    """Read a model that was found: an artefact as it is, a colour LUT file as the model that looks colours up in it.
+
+    Raises
+    ------
+    ArtefactError
+        Where the artefact cannot be used.
+    FormatError
+        Where the colour LUT file cannot be read.
+    """
+    if source.lut_kind is None:
+        from lutkit_runtime.artefact import read_artefact
+
+        return read_artefact(source.path)
+    from lutkit.formats import import_tables
+
+    return import_tables(source.lut_kind, [source.path])
 
 
 def find_default_model() -> ModelSource:

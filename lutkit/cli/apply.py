@@ -6,6 +6,7 @@ import dataclasses
 import json
 from collections import Counter
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 
@@ -22,6 +23,12 @@ from lutkit.cli.options import (
 from lutkit.cli.sources import find_sources
 from lutkit.cli.targets import STANDARD_STREAM, plan_jobs, read_destination
 
+if TYPE_CHECKING:
+    from lutkit.resolve import ModelSource
+    from lutkit_runtime.engine import Model
+
+INTERPOLATIONS = ("trilinear", "tetrahedral")
+
 
 @click.command(
     no_args_is_help=True,
@@ -29,11 +36,16 @@ from lutkit.cli.targets import STANDARD_STREAM, plan_jobs, read_destination
         "lutkit apply photo.png",
         "lutkit apply photos -m sr-x4 -o enlarged",
         "lutkit apply 'scans/**/*.tif' -m runs/default -o 'out/{stem}_{model}{ext}' --skip-existing",
+        "lutkit apply photo.png -m look.cube --strength 0.5",
         "cat photo.jpg | lutkit apply - > enlarged.png",
     ),
 )
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
-@click.option("-m", "--model", help="Built-in name, artefact or run folder; default: runs/default, else sr-x4.")
+@click.option(
+    "-m",
+    "--model",
+    help="Built-in name, artefact, run folder or colour LUT (.cube, Hald .png); default: runs/default, else sr-x4.",
+)
 @click.option("-o", "--output", help="File, folder or template; default: '{stem}_{model}{ext}' beside the input.")
 @overwrite_option
 @click.option("--skip-existing", is_flag=True, help="Leave out pictures whose output exists.")
@@ -41,6 +53,12 @@ from lutkit.cli.targets import STANDARD_STREAM, plan_jobs, read_destination
 @click.option("--strip", is_flag=True, help="Leave EXIF out of the results; colour profiles stay.")
 @click.option(
     "--max-pixels", type=click.IntRange(min=1), help="Refuse larger pictures; default: 128 times 1024 x 1024."
+)
+@click.option("--strength", type=float, help="How much of a look is mixed in; 0 is nothing, 1 all of it (default).")
+@click.option(
+    "--interpolation",
+    type=click.Choice(INTERPOLATIONS),
+    help="How colours between the nodes of a cube are formed; default: as the model says.",
 )
 @backend_option
 @threads_option
@@ -57,6 +75,8 @@ def command(
     dry_run: bool,
     strip: bool,
     max_pixels: int | None,
+    strength: float | None,
+    interpolation: str | None,
     backend: str,
     threads: int | None,
     tile: int | None,
@@ -68,14 +88,16 @@ def command(
     (with suffix), {model} and {ext}; without a folder in it, results lie beside their inputs. Results keep depth,
     transparency and metadata. A picture that fails is named on stderr, the others go on, and the exit code is 1.
     With --json, one line of JSON per picture is printed.
+
+    Looks and retouching change colours as the values stand, whatever the colour profile, and keep it; gray pictures
+    become RGB.
     """
     from lutkit.images import DEFAULT_MAX_PIXELS, readable_suffixes, supported_suffixes
     from lutkit.resolve import find_default_model, find_model
-    from lutkit_runtime.engine import load
     from lutkit_runtime.engine.backends import find_backend
 
     if model == "":
-        raise click.UsageError("-m is empty: give it a built-in name, an artefact or a run folder")
+        raise click.UsageError("-m is empty: give it a built-in name, an artefact, a run folder or a colour LUT")
     suffixes = supported_suffixes()
     sources, problems = find_sources(inputs, readable_suffixes())
     destination = read_destination(output, sources, suffixes)
@@ -84,6 +106,8 @@ def command(
     if as_json and any(job.to_stdout for job in jobs):
         raise click.UsageError("--json and a picture cannot both go to stdout: give -o a file")
     find_backend(backend)  # a backend that cannot run is one error, not one per picture
+    parameters = {} if strength is None else {"strength": strength}
+    loaded = _load_model(found, parameters, interpolation, backend, dry_run=dry_run)
     if model is None:
         say(f"Using {found.description}.")
     for source in results:
@@ -98,11 +122,12 @@ def command(
         skip_existing=skip_existing,
         dry_run=dry_run,
         traceback=context.find_root().params["traceback"],
+        parameters=parameters,
     )
     outcomes = [Outcome(problem.source, None, Status.FAILED, problem.message) for problem in problems]
     for outcome in outcomes:
         _report(outcome, as_json=as_json)
-    worked = run_jobs(jobs, load(found.path), settings)
+    worked = run_jobs(jobs, loaded, settings)
     with make_bar("picture", len(jobs), shown=len(jobs) > 1) as bar:
         for outcome in worked:
             bar.update()
@@ -112,6 +137,35 @@ def command(
         say(_summarise(outcomes))
     if any(outcome.status is Status.FAILED for outcome in outcomes):
         context.exit(FAILED)
+
+
+def _load_model(
+    source: ModelSource, parameters: dict[str, float], interpolation: str | None, backend: str, *, dry_run: bool
+) -> Model:
+    """Return the model as options change it; whatever is wrong with it or them is one error, not one per picture.
+
+    Raises LutkitError where the model cannot be used, or an option does not belong to it.
+    """
+    from lutkit.resolve import open_model
+    from lutkit_runtime.engine import Model
+    from lutkit_runtime.errors import DataError
+
+    artefact = open_model(source)
+    known = [parameter.name for parameter in artefact.program.parameters]
+    for name in parameters:
+        if name not in known:
+            takes = f"it takes --{' and --'.join(known)}" if known else "it is for colour models"
+            raise DataError(f"{source.description} has no --{name}: leave it out; {takes}")
+    artefact.program.fill_parameters(parameters)
+    if interpolation is not None:
+        from lutkit.colour.programs import change_interpolation
+        from lutkit_runtime.cube import CubeInterpolation
+
+        artefact = change_interpolation(artefact, CubeInterpolation(interpolation))
+    model = Model(artefact.program, artefact.tables, artefact.provenance)
+    if not dry_run:
+        model.prepare(backend)
+    return model
 
 
 def _report(outcome: Outcome, *, as_json: bool) -> None:

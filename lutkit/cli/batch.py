@@ -5,8 +5,8 @@ from __future__ import annotations
 import enum
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from lutkit.cli.group import describe_error, one_line
@@ -51,7 +51,10 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Settings:
-    """How pictures are read, computed and written; fields as the options of `lutkit apply`."""
+    """How pictures are read, computed and written; fields as the options of `lutkit apply`.
+
+    `parameters` holds those of the model that are chosen, such as the strength.
+    """
 
     backend: str
     threads: int | None
@@ -62,6 +65,7 @@ class Settings:
     skip_existing: bool
     dry_run: bool
     traceback: bool
+    parameters: Mapping[str, float] = field(default_factory=dict[str, float])
 
 
 def say(text: str) -> None:
@@ -143,12 +147,16 @@ class Worker:
         self._settings = settings
         self._show_tiles = show_tiles
         self._told_depth = False
+        self._told_gray = False
 
     def work_on(self, job: Job) -> None:
         """Do one job. Raises LutkitError or OSError."""
         picture = self._read(job)
         name = job.source.label
-        self._tell_depth(name, picture)
+        if self._takes_colours:
+            picture = self._expand_gray(name, picture)
+        else:
+            self._tell_depth(name, picture)
         result = picture.with_pixels(self._compute(picture))
         if self._settings.strip:
             result = replace(result, exif=None)
@@ -161,6 +169,23 @@ class Worker:
         if job.source.is_stdin:
             return decode_picture(sys.stdin.buffer.read(), job.source.label, self._settings.max_pixels)
         return read_picture(job.source.path, self._settings.max_pixels)
+
+    @property
+    def _takes_colours(self) -> bool:
+        from lutkit_runtime.program import Colour
+
+        return self._model.program.colour is Colour.RGB
+
+    def _expand_gray(self, name: str, picture: Picture) -> Picture:
+        """Return an RGB picture, with alpha where there is one, whatever it was."""
+        from lutkit.images.expansion import expand_gray
+
+        if picture.channels > 2:
+            return picture
+        if not self._told_gray:
+            self._told_gray = True
+            say(f"{name}: this model changes colours; gray pictures become RGB")
+        return expand_gray(picture)
 
     def _tell_depth(self, name: str, picture: Picture) -> None:
         bits = picture.pixels.dtype.itemsize * 8
@@ -184,6 +209,7 @@ class Worker:
                 backend=settings.backend,
                 tile=settings.tile,
                 progress=advance,
+                **settings.parameters,
                 on_compile=lambda: say("Compiling kernels; this happens once and takes some seconds."),
             )
 

@@ -11,6 +11,8 @@ from lutkit.cli.options import PATH, LazyChoice, examples, overwrite_option
 
 NETWORK_SUFFIXES = frozenset({".pth", ".pt", ".npz", ".safetensors"})
 """What holds networks rather than tables."""
+NETWORK_KINDS = frozenset({"mulut", "sr-lut"})
+"""Kinds whose networks become a run folder, to be transferred; of others such files hold the model itself."""
 
 
 def _list_kinds() -> Iterable[str]:
@@ -26,6 +28,8 @@ def _list_kinds() -> Iterable[str]:
         "lutkit import models/sr_x4sdy --as mulut -o mulut.h5",
         "lutkit import Model_200000.state.npz --as mulut -o runs/published",
         "lutkit import my_tables --as mulut --pattern q=0,0:0,1:2,0:1,2 -o mine.h5",
+        "lutkit import LUTs.pth classifier.pth --as adaptive-3dlut -o retouch.h5",
+        "lutkit import look.cube --as cube -o look.h5",
     ),
 )
 @click.argument("sources", nargs=-1, required=True, type=PATH, metavar="SOURCE...")
@@ -42,6 +46,12 @@ def _list_kinds() -> Iterable[str]:
     help="What the model undoes; default: sr where it enlarges, else denoise.",
 )
 @click.option("--compat", is_flag=True, help="Interpolate as the script published with SR-LUT does.")
+@click.option("--colour-space", type=click.Choice(["sRGB", "XYZ"]), help="What the weights were trained for.")
+@click.option(
+    "--interpolation",
+    type=click.Choice(["trilinear", "tetrahedral"]),
+    help="How colours between the nodes of a cube are formed; default for colour LUTs: tetrahedral.",
+)
 @overwrite_option
 def command(
     sources: tuple[Path, ...],
@@ -52,6 +62,8 @@ def command(
     interval: int | None,
     task: str | None,
     compat: bool,
+    colour_space: str | None,
+    interpolation: str | None,
     overwrite: bool,
 ) -> None:
     """Read tables or networks that others published.
@@ -60,9 +72,10 @@ def command(
     """
     from lutkit.formats import import_tables
     from lutkit_runtime.artefact import write_artefact
+    from lutkit_runtime.program import Colour
 
-    if len(sources) == 1 and sources[0].suffix.lower() in NETWORK_SUFFIXES:
-        if patterns or scale or interval is not None or compat:
+    if len(sources) == 1 and sources[0].suffix.lower() in NETWORK_SUFFIXES and kind in NETWORK_KINDS:
+        if patterns or scale or interval is not None or compat or colour_space or interpolation:
             raise click.UsageError("networks tell pattern and scale themselves; --interval belongs to lutkit transfer")
         _import_network(kind, sources[0], output, task, overwrite=overwrite)
         return
@@ -74,11 +87,14 @@ def command(
         "interval": interval,
         "compat": compat or None,
         "task": task,
+        "colour_space": colour_space,
+        "interpolation": interpolation,
     }
     artefact = import_tables(kind, sources, options)
     write_artefact(output, artefact, overwrite=overwrite)
     program = artefact.program
-    click.echo(f"{output}: {program.family} for {program.task}, scale {program.scale}", err=True)
+    scale = f", scale {program.scale}" if program.colour is Colour.EACH_CHANNEL else ""
+    click.echo(f"{output}: {program.family} for {program.task}{scale}", err=True)
 
 
 def _import_network(kind: str, source: Path, folder: Path, task: str | None, *, overwrite: bool) -> None:

@@ -15,6 +15,9 @@ IMPORTERS: dict[str, str] = {
     "mulut": "lutkit.formats.mulut_tables:import_tables",
     "sr-lut": "lutkit.formats.srlut_tables:import_tables",
     "adaptive-3dlut": "lutkit.formats.adaptive_networks:import_model",
+    "cube": "lutkit.formats.colour_luts:import_cube",
+    "hald": "lutkit.formats.colour_luts:import_hald",
+    "ocio": "lutkit.formats.colour_luts:import_ocio",
 }
 """Kind to the function ``(sources, *, options...) -> Artefact`` that reads published tables of that kind."""
 
@@ -22,6 +25,8 @@ EXPORTERS: dict[str, str] = {
     "mulut": "lutkit.formats.mulut_tables:export_tables",
     "sr-lut": "lutkit.formats.srlut_tables:export_tables",
     "npy": "lutkit.formats.npy_export:export_tables",
+    "cube": "lutkit.formats.cube_export:export_cube",
+    "hald": "lutkit.formats.cube_export:export_hald",
 }
 """Kind to the function ``(artefact, target, *, overwrite, options...) -> list of written paths``."""
 
@@ -73,7 +78,9 @@ def _find(registry: Mapping[str, str], kind: str, verb: str) -> Callable[..., An
 
 def _name_option(name: str) -> str:
     """Return an option as people type it."""
-    return {"pattern": "--pattern NAME", "patterns": "--pattern NAME=ROW,COLUMN:..."}.get(name, f"--{name}")
+    return {"pattern": "--pattern NAME", "patterns": "--pattern NAME=ROW,COLUMN:..."}.get(
+        name, f"--{name.replace('_', '-')}"
+    )
 
 
 def _check_options(function: Callable[..., Any], kind: str, options: Mapping[str, Any]) -> dict[str, Any]:

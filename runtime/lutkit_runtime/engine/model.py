@@ -57,6 +57,22 @@ class Model:
         """Enlargement of the image in each direction."""
         return self.program.scale
 
+    def prepare(self, backend: str = "auto") -> None:
+        """Make ready what a backend needs, so that faults of the model show before a picture is there.
+
+        Raises
+        ------
+        BackendError
+            Where the backend is unknown or cannot run on this machine.
+        ArtefactError
+            Where a network of the model cannot be read.
+        """
+        chosen = find_backend(backend)
+        if self.program.colour is Colour.RGB:
+            self._prepare_colours(chosen)
+        else:
+            self._prepare(chosen)
+
     def apply(
         self,
         image: Image,
