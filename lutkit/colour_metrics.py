@@ -126,18 +126,17 @@ def _derive_matrix(primaries: Float64, white: Float64) -> Float64:
 _RGB_TO_XYZ = _derive_matrix(_PRIMARIES, _WHITE_D65)
 
 
-def _downsample(picture: Float64) -> Float64:
+def _downsample(picture: NDArray[Any]) -> Float64:
     """Return the planes side by side, reduced as the published script does."""
-    planes = np.hstack(cv2.split(picture)) if picture.ndim == 3 else picture
-    factor = max(1, math.floor(min(planes.shape) / _SMALLEST_SIDE + 0.5))
-    if factor == 1:
-        return planes
+    factor = max(1, math.floor(min(len(picture), picture[0].size) / _SMALLEST_SIDE + 0.5))
     # The average is taken plane by plane, the sampling goes through: the order matters at the seams only. MATLAB's
     # centre of an even square is its upper left one of the four.
     anchor = (factor - 1) // 2
     averaged = cv2.blur(picture, (factor, factor), anchor=(anchor, anchor), borderType=cv2.BORDER_REFLECT)
-    planes = np.hstack(cv2.split(averaged)) if averaged.ndim == 3 else averaged
-    return np.ascontiguousarray(planes[::factor, ::factor]).astype(np.float64, copy=False)
+    planes = np.asarray(averaged, np.float64)
+    if planes.ndim == 3:
+        planes = planes.transpose(0, 2, 1).reshape(len(planes), -1)
+    return np.ascontiguousarray(planes[::factor, ::factor])
 
 
 def _check_pictures(first: NDArray[Any], second: NDArray[Any], *, gray: bool = False) -> int:
