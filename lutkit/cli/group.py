@@ -30,6 +30,7 @@ COMMANDS: dict[str, CommandEntry] = {
     "import": CommandEntry("lutkit.cli.import_", "Read tables or networks that others published."),
     "export": CommandEntry("lutkit.cli.export", "Write a model in another format."),
     "info": CommandEntry("lutkit.cli.info", "Show what a model is made of."),
+    "lint": CommandEntry("lutkit.cli.lint", "Look for faults in a model's colour cubes."),
     "models": CommandEntry("lutkit.cli.models", "List the built-in models."),
     "bench": CommandEntry("lutkit.cli.bench", "Measure how fast models run on this machine."),
     "verify": CommandEntry("lutkit.cli.verify", "Check that a model is intact and runs as it should."),
