@@ -17,16 +17,8 @@ from numpy.typing import NDArray
 
 from lutkit_runtime.cube import CubeInterpolation, Float32
 from lutkit_runtime.kernels.cpu.compiling import limit_threads
-from lutkit_runtime.kernels.cpu.cube_gradient_lines import (
-    CHUNK,
-    FACTORS,
-    PLACES,
-    SHADES,
-    accumulate_lines,
-    gather_lines,
-    look_up_lines,
-    pad_lines,
-)
+from lutkit_runtime.kernels.cpu.cube_gradient_lines import accumulate_lines, gather_lines
+from lutkit_runtime.kernels.cpu.cube_lookup_lines import CHUNK, FACTORS, PLACES, SHADES, look_up_lines, pad_lines
 from lutkit_runtime.kernels.cpu.dealing import new_counter
 from lutkit_runtime.ops.colour_lookup import Domain
 
@@ -87,7 +79,7 @@ def look_up_pictures(lookup: CubeLookup, pictures: Float32, nodes: Float32, thre
             _flatten(pictures),
             (len(pictures), pictures[0, 0].size, lookup.size),
             nodes.reshape(-1),
-            0 if len(nodes) == 1 else nodes[0].size,
+            len(nodes),
             scale,
             last,
             lookup.interpolation is CubeInterpolation.TETRAHEDRAL,
