@@ -85,7 +85,11 @@ class _LookUp(torch.autograd.Function):
 def look_up_plainly(
     pictures: torch.Tensor, cubes: torch.Tensor, interpolation: CubeInterpolation, stretch: float = 1.0
 ) -> torch.Tensor:
-    """Return what `look_up` does, by torch's own operations: on every device, and in float64 for float64 pictures."""
+    """Return what `look_up` does, by torch's own operations: on every device, and in float64 for float64 pictures.
+
+    Arguments, result and errors are those of `look_up`. Takes 4 to 12 times as long on a CPU, and far more memory; on CUDA the
+    gradient to the cubes is summed in no fixed order.
+    """
     _check_shapes(pictures, cubes)
     size = cubes.shape[-1]
     cells = size - 1
@@ -151,7 +155,16 @@ def fuse(weights: torch.Tensor, bases: torch.Tensor) -> torch.Tensor:
     Returns
     -------
     float32, (N, 3, n, n, n)
+
+    Raises
+    ------
+    ValueError
+        If there is not one weight per table.
     """
+    if weights.ndim != 2 or weights.shape[1] != len(bases):
+        raise ValueError(
+            f"weights of shape {tuple(weights.shape)} were given for {len(bases)} tables; (N, K) is needed"
+        )
     return _Fuse.apply(weights, bases)  # type: ignore[no-any-return]
 
 
@@ -170,8 +183,13 @@ class _Fuse(torch.autograd.Function):
         ctx: Any, gradient: torch.Tensor
     ) -> tuple[torch.Tensor | None, torch.Tensor | None]:
         weights, bases = ctx.saved_tensors
-        rows = gradient.flatten(1)
-        return (
-            rows @ bases.flatten(1).T if ctx.needs_input_grad[0] else None,
-            (weights.T @ rows).reshape(bases.shape) if ctx.needs_input_grad[1] else None,
-        )
+        # No matrix products: how a BLAS adds up may depend on where memory happens to lie, and a seed shall repeat a run.
+        to_weights = to_bases = None
+        if ctx.needs_input_grad[0]:
+            rows = gradient.flatten(1)
+            to_weights = torch.stack([(rows * basis.flatten()).sum(1) for basis in bases], dim=1)
+        if ctx.needs_input_grad[1]:
+            to_bases = torch.zeros_like(bases)
+            for weight, row in zip(weights, gradient, strict=True):
+                to_bases.addcmul_(weight.reshape(-1, 1, 1, 1, 1), row)
+        return to_weights, to_bases

@@ -1,5 +1,7 @@
 """Trained colour lookups: the fused form against torch's own operations, and those against independent ones."""
 
+import time
+
 import numpy as np
 import pytest
 
@@ -158,6 +160,24 @@ def test_a_picture_changed_between_forward_and_backward_is_refused():
 def test_shapes_that_do_not_fit_are_refused(function, pictures, cubes, named):
     with pytest.raises(ValueError, match=named):
         function(torch.zeros(pictures), torch.zeros(cubes), CubeInterpolation.TRILINEAR)
+
+
+def test_fused_form_is_much_faster_than_the_plain_one():
+    pictures, cubes = torch.rand(1, 3, 200, 300), make_cubes(16, 1, 17)
+    least = []
+    for function in BOTH:
+        taken = []
+        for _ in range(6):
+            start = time.perf_counter()
+            differentiate(function, pictures, cubes, CubeInterpolation.TETRAHEDRAL, pictures)
+            taken.append(time.perf_counter() - start)
+        least.append(min(taken[1:]))
+    assert least[1] > 2 * least[0]  # about ten times
+
+
+def test_weights_for_another_number_of_tables_are_refused():
+    with pytest.raises(ValueError, match=r"\(4, 2\) were given for 3 tables"):
+        fuse(torch.zeros(4, 2), torch.zeros(3, 3, 2, 2, 2))
 
 
 @pytest.mark.parametrize("tables", [1, 3, 8])
