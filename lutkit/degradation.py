@@ -29,6 +29,9 @@ class Task(Protocol):
     scores_luma: ClassVar[bool]
     """Whether the task's benchmarks are gray images."""
 
+    scores_colour: ClassVar[bool]
+    """Whether the task is scored on all three channels together: PSNR, SSIM and colour difference."""
+
     @property
     def scale(self) -> int:
         """Ratio of the target's size to the degraded image's."""
@@ -62,6 +65,7 @@ class Downscale:
     scale: int
     cacheable: ClassVar[bool] = True
     scores_luma: ClassVar[bool] = False
+    scores_colour: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         """Refuse scales that do not shrink."""
@@ -98,6 +102,7 @@ class AddNoise:
     sigma: float
     cacheable: ClassVar[bool] = False
     scores_luma: ClassVar[bool] = True
+    scores_colour: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         """Refuse what is no standard deviation."""
@@ -140,6 +145,7 @@ class CompressJpeg:
     quality: int
     cacheable: ClassVar[bool] = True
     scores_luma: ClassVar[bool] = True
+    scores_colour: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         """Refuse qualities that the encoder does not know."""
@@ -164,7 +170,32 @@ class CompressJpeg:
                 return np.array(compressed)
 
 
-TASKS = ("sr", "denoise", "deblock")
+@dataclass(frozen=True)
+class Retouch:
+    """Retouching: exposure, white balance, contrast and saturation that are off, as cameras and people get them wrong."""
+
+    cacheable: ClassVar[bool] = False
+    scores_luma: ClassVar[bool] = False
+    scores_colour: ClassVar[bool] = True
+
+    @property
+    def scale(self) -> int:
+        """Always 1."""
+        return 1
+
+    @property
+    def name(self) -> str:
+        """Always ``retouch``."""
+        return "retouch"
+
+    def degrade(self, image: Image8, rng: np.random.Generator) -> Image8:
+        """Return uint8 (H, W, 3) with faults drawn from the generator; a gray image counts as three equal channels."""
+        from lutkit.colour.defects import random_defect
+
+        return random_defect(rng).apply(image if image.ndim == 3 else np.stack([image] * 3, axis=-1))
+
+
+TASKS = ("sr", "denoise", "deblock", "retouch")
 """Tasks by the name that programs, options and configurations give them."""
 
 DEFAULT_SIGMA = 25.0
@@ -194,6 +225,8 @@ def make_task(kind: str, scale: int, sigma: float = DEFAULT_SIGMA, quality: int 
         return Downscale(scale)
     if scale != 1:
         raise DataError(f"task {kind} keeps the size, but scale {scale} is given: leave --scale out")
+    if kind == "retouch":
+        return Retouch()
     return AddNoise(sigma) if kind == "denoise" else CompressJpeg(quality)
 
 

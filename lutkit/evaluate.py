@@ -1,7 +1,8 @@
 """Scores of models on image pairs, by the field's protocol. Imports metrics, data and degradation; no torch.
 
 Super-resolution is scored on the luma (16 to 235) of RGB images without a border as wide as the scale, SSIM with the
-border; denoising and deblocking on 8-bit gray images, whole (docs/training.md, "Protocol").
+border; denoising and deblocking on 8-bit gray images, whole; retouching on 8-bit RGB, PSNR over all channels, SSIM and
+colour difference as in `colour_metrics` (docs/training.md, "Protocol").
 """
 
 from __future__ import annotations
@@ -11,12 +12,14 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
+from lutkit.colour_metrics import delta_e76, psnr_rgb, ssim_wang
 from lutkit.data import convert_to_luma, find_images, read_rgb, validation_pair
 from lutkit.degradation import Task
 from lutkit.metrics import psnr, psnr_y, ssim, ssim_y
@@ -51,11 +54,23 @@ ReadPair = Callable[[], Pair]
 
 @dataclass(frozen=True)
 class Score:
-    """Figures of one image: PSNR in dB (infinite where nothing differs) and SSIM."""
+    """Figures of one image.
+
+    Parameters
+    ----------
+    name : str
+    psnr : float
+        In dB, infinite where nothing differs.
+    ssim : float
+        Not a number for images that are too small for its window.
+    delta_e : float or None
+        Mean colour difference (CIE 1976), for tasks that are scored on colours.
+    """
 
     name: str
     psnr: float
     ssim: float
+    delta_e: float | None = None
 
 
 def make_pairs(folder: Path, task: Task, seed: int, limit: int | None = None) -> list[Pair]:
@@ -155,10 +170,23 @@ def _check_border(name: str, height: int, width: int, task: Task) -> None:
 
 def score_image(name: str, output: Image8, target: Image8, task: Task) -> Score:
     """Score one output against its target; raises DataError as `validate_size`."""
+    if task.scores_colour:
+        output, target = _to_8_bits(output), _to_8_bits(target)
+        return Score(
+            name,
+            psnr_rgb(output, target),
+            _ssim_where_possible(ssim_wang, output, target),
+            delta_e76(output, target),
+        )
     if task.scores_luma:
         return Score(name, psnr(output, target), _ssim_where_possible(ssim, output, target))
     validate_size(name, target, task)
     return Score(name, psnr_y(output, target, task.scale), _ssim_where_possible(ssim_y, output, target))
+
+
+def _to_8_bits(image: NDArray[Any]) -> Image8:
+    """Return a picture as it would be saved for the published protocol."""
+    return image if image.dtype == np.uint8 else ((image.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
 def score_pairs(
@@ -177,6 +205,11 @@ def mean_psnr(scores: Sequence[Score]) -> float:
 def mean_finite_psnr(scores: Sequence[Score]) -> float:
     """Return the mean PSNR in dB with 100 dB for perfect images, of which a single one would hide all others."""
     return float(np.mean([min(score.psnr, PERFECT_PSNR) for score in scores]))
+
+
+def mean_delta_e(scores: Sequence[Score]) -> float:
+    """Return the mean of the images' colour differences."""
+    return float(np.mean([score.delta_e for score in scores if score.delta_e is not None]))
 
 
 def mean_ssim(scores: Sequence[Score]) -> float:

@@ -6,90 +6,31 @@ The forward pass is what `lutkit apply` computes, bit for bit: fused kernels on 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 import lutkit_runtime
 from lutkit.allocator import keep_large_buffers
 from lutkit.checkpoints import load_checkpoint
-from lutkit.configuration import Recipe
-from lutkit.degradation import Task, find_task
+from lutkit.configuration import AnyConfig
+from lutkit.degradation import find_task
 from lutkit.loop import Loop
-from lutkit.photos import GENERATED_NOTE, gather_photos
-from lutkit.run import Run, finetuning_checkpoint, finetuning_log
-from lutkit.train import Watch, validate_tables
-from lutkit.trainable import TableModel
-from lutkit.transfer import Fidelity
+from lutkit.recipe import Schedule
+from lutkit.run import Run
+from lutkit.workbench import Fidelity, FinetuneJob, Watch, find_family_of, find_workbench
 from lutkit_runtime.artefact import Artefact, read_artefact, write_artefact
 from lutkit_runtime.errors import DataError
-
-
-@dataclass(frozen=True)
-class FinetuneJob:
-    """What to finetune and with what.
-
-    Parameters
-    ----------
-    artefact : Artefact
-    task : Task
-    recipe : Recipe
-        Its phases are not used.
-    data, val : Path or None
-        Folders of photos, as for training.
-    seed : int
-    output : Path
-        Artefact to write; checkpoint and log lie beside it.
-    """
-
-    artefact: Artefact
-    task: Task
-    recipe: Recipe
-    data: Path | None
-    val: Path | None
-    seed: int
-    output: Path
-
-    @property
-    def checkpoint(self) -> Path:
-        """State from which an interrupted finetuning goes on; removed when it ends."""
-        return finetuning_checkpoint(self.output)
-
-    @property
-    def log(self) -> Path:
-        """JSON lines, one per validation."""
-        return finetuning_log(self.output)
-
-    def check_free(self, *, resume: bool, overwrite: bool) -> None:
-        """Raise DataError where an interrupted finetuning would be lost that nobody asked to give up."""
-        if self.checkpoint.exists() and not resume and not overwrite:
-            raise DataError(
-                f"an interrupted finetuning lies in {self.checkpoint}: go on with --resume, or start anew with -y"
-            )
-
-    def describe(self) -> dict[str, str]:
-        """Return what makes this job another one than its recipe and seed tell: tables, task and photos."""
-        program = self.artefact.program
-        digest = hashlib.sha256(repr(program).encode())
-        for name in sorted(program.slots):
-            digest.update(self.artefact.tables[name].tobytes())
-        folders = {"data": self.data, "val": self.val}
-        return {
-            "tables": digest.hexdigest()[:16],
-            "task": self.task.name,
-            **{name: str(folder.resolve()) if folder else "none" for name, folder in folders.items()},
-        }
 
 
 @dataclass(frozen=True)
 class Finetuned:
     """Result of finetuning: the best tables, what they gained on the validation images, and the data's description."""
 
-    tables: dict[str, NDArray[np.int8]]
+    best: Artefact
     fidelity: Fidelity
     best_step: int
     data: str
@@ -97,7 +38,7 @@ class Finetuned:
 
 def find_job(
     source: Path,
-    recipe: Recipe,
+    recipe: Schedule | None,
     *,
     data: Path | None,
     val: Path | None,
@@ -116,8 +57,6 @@ def find_job(
         raise DataError(
             f"there is no {source}: name an artefact (.h5) or a run, or run lutkit train and lutkit transfer"
         )
-    if crop is not None:
-        recipe = msgspec.structs.replace(recipe, crop=crop)
     if not source.is_dir():
         artefact = read_artefact(source)
         known = artefact.provenance.get("task")
@@ -125,19 +64,26 @@ def find_job(
             artefact.program.task, artefact.program.scale, known if isinstance(known, str) else None, sigma, quality
         )
         default = source.with_name(f"{source.stem}-finetuned.h5")
-        return FinetuneJob(artefact, task, recipe, data, val, seed or 0, output or default)
+        chosen = _choose_recipe(artefact, None, recipe, crop)
+        return FinetuneJob(artefact, task, chosen, data, val, seed or 0, output or default)
     config = run.read_config()
     if not run.table_file.is_file():
         raise DataError(f"{source} holds no {run.table_file.name}: run lutkit transfer {source} first")
+    artefact = read_artefact(run.table_file)
     return FinetuneJob(
-        artefact=read_artefact(run.table_file),
+        artefact=artefact,
         task=find_task(config.model.task, config.model.scale, config.task.name, sigma, quality),
-        recipe=recipe if crop is not None else msgspec.structs.replace(recipe, crop=config.recipe.crop),
+        recipe=_choose_recipe(artefact, config, recipe, crop),
         data=data or (Path(config.data) if config.data else None),
         val=val or (Path(config.val) if config.val and not data else None),
         seed=config.seed if seed is None else seed,
         output=output or run.finetuned_file,
     )
+
+
+def _choose_recipe(artefact: Artefact, config: AnyConfig | None, recipe: Schedule | None, crop: int | None) -> Schedule:
+    family = find_family_of(artefact)
+    return find_workbench(family).finetuning_recipe(config, recipe or family.presets["finetune"], crop)
 
 
 def finetune(job: FinetuneJob, device: torch.device, watch: Watch, *, resume: bool = False) -> Finetuned:
@@ -154,41 +100,49 @@ def finetune(job: FinetuneJob, device: torch.device, watch: Watch, *, resume: bo
         load_checkpoint(job.checkpoint)  # refused before photos are read, which takes long
     job.recipe.validate()
     keep_large_buffers()
-    photos = gather_photos(job.data, job.val, job.task, job.seed)
-    photos.source.validate_crop(job.recipe.crop)
-    if job.data is None:
-        watch.say(GENERATED_NOTE)
-    watch.say(f"finetuning on {photos.description}, validating on {len(photos.pairs)} {photos.pairs_description}")
-    program = job.artefact.program
-    model = TableModel(program, job.artefact.tables)
-    model.module.to(device)
-
-    def validate(_step: int) -> float:
-        return validate_tables(program, model.entries(), photos.pairs, job.task)
-
-        job.checkpoint.unlink(missing_ok=True)
-
+    workbench = find_workbench(find_family_of(job.artefact))
+    finetuning = workbench.prepare_finetuning(job, device, watch)
+    validate = finetuning.training.validate
     before = validate(0)
     loop = Loop(
-        model=model,
+        objective=finetuning.training.objective,
         recipe=job.recipe,
-        unit=127.0,
-        source=photos.source,
+        unit=finetuning.unit,
         validate=validate,
         seed=job.seed,
         checkpoint=job.checkpoint,
         log=job.log,
-        belongs_to=job.describe(),
+        belongs_to=describe_job(job),
         show_progress=watch.show_progress,
     )
     progress = loop.run(resume=resume)
     if progress.best_psnr < before:
         tables = {slot: np.array(table) for slot, table in job.artefact.tables.items()}
-        return Finetuned(
-            tables, Fidelity(before, before, len(photos.pairs), photos.pairs_description), 0, photos.description
-        )
-    fidelity = Fidelity(before, progress.best_psnr, len(photos.pairs), photos.pairs_description)
-    return Finetuned(model.entries(), fidelity, progress.best_step, photos.description)
+        fidelity = Fidelity(before, before, finetuning.images, finetuning.pairs)
+        return Finetuned(Artefact(job.artefact.program, tables), fidelity, 0, finetuning.data)
+    fidelity = Fidelity(before, progress.best_psnr, finetuning.images, finetuning.pairs)
+    best = Artefact(finetuning.program(), finetuning.tables())
+    return Finetuned(best, fidelity, progress.best_step, finetuning.data)
+
+
+def check_free(job: FinetuneJob, *, resume: bool, overwrite: bool) -> None:
+    """Raise DataError where an interrupted finetuning would be lost that nobody asked to give up."""
+    if job.checkpoint.exists() and not resume and not overwrite:
+        raise DataError(f"an interrupted finetuning lies in {job.checkpoint}: go on with --resume, or start anew with -y")
+
+
+def describe_job(job: FinetuneJob) -> dict[str, str]:
+    """Return what makes a job another one than its recipe and seed tell: tables, task and photos."""
+    program = job.artefact.program
+    digest = hashlib.sha256(repr(program).encode())
+    for name in sorted(program.slots):
+        digest.update(job.artefact.tables[name].tobytes())
+    folders = {"data": job.data, "val": job.val}
+    return {
+        "tables": digest.hexdigest()[:16],
+        "task": job.task.name,
+        **{name: str(folder.resolve()) if folder else "none" for name, folder in folders.items()},
+    }
 
 
 def write_finetuned(job: FinetuneJob, result: Finetuned, *, overwrite: bool) -> None:
@@ -209,5 +163,5 @@ def write_finetuned(job: FinetuneJob, result: Finetuned, *, overwrite: bool) -> 
     provenance["history"] = [*(history if isinstance(history, list) else []), step]
     provenance["lutkit_version"] = lutkit_runtime.__version__
     provenance["task"] = job.task.name
-    write_artefact(job.output, Artefact(job.artefact.program, result.tables, provenance), overwrite=overwrite)
+    write_artefact(job.output, replace(result.best, provenance=provenance), overwrite=overwrite)
     job.checkpoint.unlink(missing_ok=True)

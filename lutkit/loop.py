@@ -23,14 +23,11 @@ import torch
 from tqdm import tqdm
 
 from lutkit.checkpoints import load_checkpoint, save_checkpoint
-from lutkit.configuration import Recipe
-from lutkit.data import PatchSource
+from lutkit.objective import Objective
+from lutkit.recipe import Schedule
 from lutkit.run import Log
 from lutkit.threads import settle_threads
-from lutkit.trainable import Trainable
 from lutkit_runtime.errors import DataError
-
-SHARPEST_CODE = 255.0
 
 
 class Interrupted(Exception):
@@ -74,11 +71,10 @@ class Loop:
 
     Parameters
     ----------
-    model : Trainable
-    recipe : Recipe
+    objective : Objective
+    recipe : Schedule
     unit : float
         What a change of 1 in an output in [-1, 1] is in the parameters; multiplies the learning rate.
-    source : PatchSource
     validate : callable
         Returns the PSNR in dB of the model as it stands on the validation pairs, given the step.
     seed : int
@@ -90,10 +86,9 @@ class Loop:
     show_progress : bool
     """
 
-    model: Trainable
-    recipe: Recipe
+    objective: Objective
+    recipe: Schedule
     unit: float
-    source: PatchSource
     validate: Callable[[int], float]
     seed: int
     checkpoint: Path
@@ -109,8 +104,8 @@ class Loop:
         does not belong to this run.
         """
         settle_threads()
-        module = self.model.module
-        optimiser = torch.optim.Adam(module.parameters(), lr=self.recipe.learning_rate, fused=True)
+        module = self.objective.module
+        optimiser = torch.optim.Adam(self.objective.parameter_groups(), lr=self.recipe.learning_rate, fused=True)
         rng = np.random.default_rng(self.seed)
         progress = Progress()
         average = _Average(module, self.recipe.average)
@@ -118,11 +113,10 @@ class Loop:
             self._restore(load_checkpoint(self.checkpoint), optimiser, rng, progress, average)
         log = Log(self.log)
         log.cut(progress.step)
-        device = next(module.parameters()).device
         started = time.perf_counter() - progress.seconds
         with _stop_signals() as stop, self._bar(progress.step) as bar, _open_board(self.tensorboard) as board:
             while progress.step < self.recipe.steps:
-                progress.losses.append(self._step(optimiser, rng, progress.step, device))
+                progress.losses.append(self._step(optimiser, rng, progress.step))
                 average.update()
                 progress.step += 1
                 progress.seconds = time.perf_counter() - started
@@ -148,19 +142,14 @@ class Loop:
         fall = 0.5 * (1 + math.cos(math.pi * step / recipe.steps))
         return warm * (recipe.final_rate + (recipe.learning_rate - recipe.final_rate) * fall)
 
-    def _step(
-        self, optimiser: torch.optim.Optimizer, rng: np.random.Generator, step: int, device: torch.device
-    ) -> float:
+    def _step(self, optimiser: torch.optim.Optimizer, rng: np.random.Generator, step: int) -> float:
         for group in optimiser.param_groups:
-            group["lr"] = self.rate_at(step) * self.unit
-        degraded, target = self.source.sample(rng, self.recipe.batch, self.recipe.crop)
-        planes = torch.from_numpy(degraded).to(device).float()
-        codes = self.model.run(planes, self.recipe.interval_at(step))
-        loss = ((codes - torch.from_numpy(target).to(device)) / SHARPEST_CODE).square().mean()
+            group["lr"] = self.rate_at(step) * self.unit * group.get("share", 1.0)
+        loss = self.objective.loss(rng, step)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-        self.model.confine()
+        self.objective.confine()
         return loss.item()
 
     def _score(self, progress: Progress, average: _Average, optimiser: torch.optim.Optimizer) -> dict[str, Any]:
@@ -168,12 +157,12 @@ class Loop:
             psnr = self.validate(progress.step)
             if psnr > progress.best_psnr or not progress.best or not self._is_comparable(progress):
                 progress.best_psnr, progress.best_step = psnr, progress.step
-                progress.best = {name: value.clone() for name, value in self.model.module.state_dict().items()}
+                progress.best = {name: value.clone() for name, value in self.objective.module.state_dict().items()}
         return {
             "step": progress.step,
             "loss": float(np.mean(progress.losses)),
             "psnr": psnr,
-            "learning_rate": optimiser.param_groups[0]["lr"],
+            "learning_rate": self.rate_at(progress.step - 1) * self.unit,
             "seconds": round(progress.seconds, 3),
         }
 
@@ -188,12 +177,13 @@ class Loop:
         save_checkpoint(
             self.checkpoint,
             {
-                "model": self.model.module.state_dict(),
+                "model": self.objective.module.state_dict(),
                 "average": average.values,
                 "optimiser": optimiser.state_dict(),
                 "patches": json.dumps(rng.bit_generator.state),
                 "progress": dict(vars(progress)),
                 "made_by": json.dumps(self._describe()),
+                "helpers": self.objective.helpers(),
             },
         )
 
@@ -209,10 +199,11 @@ class Loop:
             made_by = json.loads(state["made_by"])
             changed = [name for name, value in self._describe().items() if made_by[name] != value]
             if not changed:
-                self.model.module.load_state_dict(state["model"])
+                self.objective.module.load_state_dict(state["model"])
                 optimiser.load_state_dict(state["optimiser"])
                 rng.bit_generator.state = json.loads(state["patches"])
                 average.restore(state["average"])
+                self.objective.restore_helpers(state["helpers"])
                 for name in vars(progress):
                     setattr(progress, name, state["progress"][name])
         except (KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:

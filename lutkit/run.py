@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from lutkit.configuration import RunConfig
+from lutkit.configuration import AnyConfig, decode_config
 from lutkit_runtime.atomic import write_atomically
 from lutkit_runtime.errors import DataError
 
@@ -68,10 +68,10 @@ class Run:
         """Whether the folder holds a run."""
         return self.config_file.is_file()
 
-    def read_config(self) -> RunConfig:
+    def read_config(self) -> AnyConfig:
         """Return the configuration; raises DataError where there is none or it is damaged."""
         try:
-            return msgspec.json.decode(self.config_file.read_bytes(), type=RunConfig)
+            return decode_config(self.config_file.read_bytes())
         except OSError as error:
             raise DataError(
                 f"{self.folder} is no run folder ({self.config_file.name}: {error.strerror}): "
@@ -80,7 +80,7 @@ class Run:
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise DataError(f"{self.config_file} is damaged ({error}): restore it or train again") from error
 
-    def write_config(self, config: RunConfig) -> None:
+    def write_config(self, config: AnyConfig) -> None:
         """Create the folder and write the configuration."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)

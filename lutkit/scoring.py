@@ -52,7 +52,7 @@ def open_restorer(
     """
     path = Path(model)
     if path.is_dir() and newest_artefact(path) is None and Run(path).is_run():
-        from lutkit.train import load_model
+        from lutkit.spatial_workbench import load_model
 
         run = Run(path)
         config = run.read_config()

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from lutkit.degradation import Task
+from lutkit.evaluate import Pair, mean_finite_psnr, score_pairs
 from lutkit.families import Family
 from lutkit.families.spatial import SpatialConfig
 from lutkit.fused import claim_program, run_stages, run_touched
 from lutkit.skeleton import NetworkFilling, TableFilling, quantise_entries, run_program
+from lutkit_runtime.engine import Model
 from lutkit_runtime.ops import Lookup
 from lutkit_runtime.program import Program, Tables
 
@@ -169,3 +172,14 @@ def run_tables(program: Program, planes: torch.Tensor, tables: Mapping[str, torc
     if stages is not None:
         return run_stages(stages, planes, tables)
     return run_program(program, planes, {slot: TableFilling(table) for slot, table in tables.items()})
+
+
+def validate_tables(program: Program, tables: Tables, pairs: Sequence[Pair], task: Task) -> float:
+    """Return the mean PSNR of tables, applied as the runtime applies them, in dB."""
+    model = Model(program, tables)
+    return mean_finite_psnr(score_pairs(lambda image: restore_with(model, image), pairs, task))
+
+
+def restore_with(model: Model, image: NDArray[np.uint8]) -> NDArray[Any]:
+    """Apply an artefact's model to an image with as many threads as torch uses."""
+    return model.apply(image, threads=torch.get_num_threads())

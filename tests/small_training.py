@@ -8,9 +8,10 @@ from pathlib import Path
 import cv2
 import msgspec
 
-from lutkit.configuration import Phase, Recipe, RunConfig
+from lutkit.configuration import RunConfig
 from lutkit.families.spatial import SpatialConfig
 from lutkit.generated import render_collection
+from lutkit.recipe import Phase, Recipe
 
 LUTKIT = (sys.executable, "-c", "from lutkit.cli import main; main(prog_name='lutkit')")
 

@@ -19,13 +19,17 @@ from typing import Any
 import msgspec
 import torch
 
-from lutkit.configuration import FINETUNE, QUICK, QUICK_WIDTH, Phase, RunConfig
+from lutkit.configuration import RunConfig
 from lutkit.evaluate import Pair, make_pairs, mean_psnr, mean_ssim, score_pairs
 from lutkit.families import find_family
+from lutkit.families.spatial import FINETUNE, QUICK, QUICK_WIDTH
 from lutkit.finetune import find_job, finetune, write_finetuned
+from lutkit.recipe import Phase
 from lutkit.run import Run
-from lutkit.train import Watch, load_model, train
-from lutkit.transfer import make_artefact, measure_transfer, transfer_networks
+from lutkit.spatial_transfer import make_artefact, measure_transfer, transfer_networks
+from lutkit.spatial_workbench import load_model
+from lutkit.train import train
+from lutkit.workbench import Watch
 from lutkit_runtime.artefact import read_artefact, write_artefact
 from lutkit_runtime.engine import load
 

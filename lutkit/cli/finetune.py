@@ -55,26 +55,27 @@ def command(
     computes; the best step on the validation photos is kept. Next: lutkit apply.
     """
     import sys
+    from dataclasses import replace
 
     import msgspec
 
     from lutkit.cli.training import check_output, report_interruption
-    from lutkit.configuration import FINETUNE
-    from lutkit.finetune import find_job, finetune, write_finetuned
-    from lutkit.train import Watch, choose_device
+    from lutkit.finetune import check_free, find_job, finetune, write_finetuned
+    from lutkit.train import choose_device
+    from lutkit.workbench import Watch
 
+    job = find_job(source, None, data=data, val=val, sigma=sigma, quality=quality, seed=seed, output=output, crop=crop)
+    preset = job.recipe
     changes = {"steps": steps, "learning_rate": rate, "batch": batch}
-    recipe = msgspec.structs.replace(FINETUNE, **{name: value for name, value in changes.items() if value is not None})
+    recipe = msgspec.structs.replace(preset, **{name: value for name, value in changes.items() if value is not None})
     recipe = msgspec.structs.replace(
         recipe,
-        final_rate=recipe.learning_rate * FINETUNE.final_rate / FINETUNE.learning_rate,
+        final_rate=recipe.learning_rate * preset.final_rate / preset.learning_rate,
         validate_every=min(recipe.validate_every, recipe.steps),
     )
-    job = find_job(
-        source, recipe, data=data, val=val, sigma=sigma, quality=quality, seed=seed, output=output, crop=crop
-    )
+    job = replace(job, recipe=recipe)
     check_output(job.output, overwrite=overwrite)
-    job.check_free(resume=resume, overwrite=overwrite)
+    check_free(job, resume=resume, overwrite=overwrite)
     watch = Watch(say=lambda line: click.echo(line, err=True), show_progress=sys.stderr.isatty())
     with report_interruption("the same command and --resume"):
         result = finetune(job, choose_device(device), watch, resume=resume)

@@ -23,18 +23,28 @@ def _list_families() -> Iterable[str]:
         "lutkit train",
         "lutkit train --data photos --val photos-val --scale 2 --run runs/x2",
         "lutkit train sr-lut --task denoise --sigma 15",
+        "lutkit train adaptive-3dlut --data pairs --run runs/retouch",
         "lutkit train --resume",
     ),
 )
 @click.argument("family", required=False, type=LazyChoice("family", _list_families), metavar="[FAMILY]")
-@click.option("--data", type=PATH, help="Folder of photos to train on; generated images without it.")
+@click.option(
+    "--data", type=PATH, help="Folder of photos to train on, or of two folders of pairs; generated images without it."
+)
 @click.option("--val", type=PATH, help="Folder of photos to validate on; without it some of the data are held out.")
-@click.option("--task", type=click.Choice(["sr", "denoise", "deblock"]), help="What the model undoes; default: sr.")
+@click.option(
+    "--task",
+    type=click.Choice(["sr", "denoise", "deblock", "retouch"]),
+    help="What the model undoes; default: what its family is for, sr or retouch.",
+)
 @click.option("--scale", type=click.IntRange(1, 4), help="Enlargement; default: 4 for sr, else 1.")
 @click.option(
     "--sigma", type=click.FloatRange(0, 255, min_open=True), help="Noise to remove, in 8-bit codes; default: 25."
 )
 @click.option("--quality", type=click.IntRange(1, 100), help="JPEG quality to repair; default: 10.")
+@click.option(
+    "--unpaired", is_flag=True, default=None, help="adaptive-3dlut: learn from two sets of pictures that are no pairs."
+)
 @click.option("--run", "run", type=PATH, default=DEFAULT_RUN, show_default=True, help="Folder of the run.")
 @click.option(
     "--preset",
@@ -51,14 +61,17 @@ def _list_families() -> Iterable[str]:
 def command(run: Path, device: str, tensorboard: bool, resume: bool, overwrite: bool, **choices: Any) -> None:
     """Train the networks of a model.
 
-    FAMILY is mulut (the default) or sr-lut. The run folder receives the networks, a log and checkpoints; stopping with
-    Ctrl-C leaves a checkpoint, from which --resume goes on as if nothing had happened. Next: lutkit transfer.
+    FAMILY is mulut (the default), sr-lut or adaptive-3dlut. The run folder receives the networks, a log and
+    checkpoints; stopping with Ctrl-C leaves a checkpoint, from which --resume goes on as if nothing had happened. For
+    adaptive-3dlut, --data is a folder with the folder input and one other, which hold pictures of the same names before
+    and after, or a folder of good photos, which are spoilt in many ways. Next: lutkit transfer.
     """
     import sys
 
     from lutkit.cli.training import make_config, report_interruption
     from lutkit.run import Run
-    from lutkit.train import Watch, choose_device, train
+    from lutkit.train import choose_device, train
+    from lutkit.workbench import Watch
 
     folder = Run(run)
     if resume:

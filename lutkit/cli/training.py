@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import click
-import msgspec
 
 from lutkit.cli.group import INTERRUPTED
-from lutkit.configuration import PAPER, QUICK, QUICK_WIDTH, RunConfig, override, read_config
+from lutkit.configuration import AnyConfig, RunConfig, override, read_config
 from lutkit.families import find_family
 from lutkit_runtime.errors import DataError
 
@@ -28,7 +28,8 @@ def make_config(
     steps: int | None,
     config: Path | None,
     seed: int | None,
-) -> RunConfig:
+    unpaired: bool | None = None,
+) -> AnyConfig:
     """Return the configuration that options mean: the preset, then the `--config` file, then the options.
 
     Raises DataError where they do not fit each other, click.UsageError where an option is of another task.
@@ -40,12 +41,17 @@ def make_config(
     fields = changes.get("model", {})
     if not isinstance(name, str) or not isinstance(fields, dict):
         raise DataError(f"{config} does not fit a run (family is text, model a table): see docs/training.md")
-    task = task or fields.get("task", "sr")
-    model = msgspec.structs.replace(find_family(name).defaults, task=task, scale=4 if task == "sr" else 1)
-    if preset == "paper":
-        recipe = PAPER.get(name, PAPER["mulut"])
-    else:
-        recipe, model = QUICK, msgspec.structs.replace(model, width=QUICK_WIDTH)
+    found = find_family(name)
+    if unpaired and not hasattr(found.defaults, "training"):
+        raise click.UsageError(f"--unpaired belongs to adaptive-3dlut; {name} learns from pairs")
+    if scale is not None and "scale" not in found.defaults.__struct_fields__:
+        raise click.UsageError(f"{name} keeps the size of pictures: leave --scale out")
+    preset = preset or "quick"
+    model = found.configure(preset, task or fields.get("task"))
+    learns_unpaired = unpaired or fields.get("training") == "unpaired"
+    recipe = found.presets[
+        f"{preset}-unpaired" if learns_unpaired and f"{preset}-unpaired" in found.presets else preset
+    ]
     made = RunConfig(family=name, model=model, recipe=recipe)
     if config:
         made = override(made, changes, str(config))
@@ -55,15 +61,19 @@ def make_config(
         "sigma": sigma,
         "quality": quality,
         "seed": seed,
-        "model": {"task": task} | ({"scale": scale} if scale else {}),
+        "model": _leave_out_none({"task": task, "scale": scale, "training": "unpaired" if unpaired else None}),
         "recipe": {"steps": steps, "validate_every": min(made.recipe.validate_every, steps)} if steps else None,
     }
-    made = override(made, {key: value for key, value in options.items() if value is not None}, "the command line")
+    made = override(made, _leave_out_none(options), "the command line")
     for option, value, needed in (("--sigma", sigma, "denoise"), ("--quality", quality, "deblock")):
         if value is not None and made.model.task != needed:
             raise click.UsageError(f"{option} belongs to --task {needed}, but the task is {made.model.task}")
     _ = made.task
     return made
+
+
+def _leave_out_none(options: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def check_output(path: Path, *, overwrite: bool) -> None:

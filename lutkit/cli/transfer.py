@@ -12,7 +12,10 @@ from lutkit.cli.options import PATH, examples, overwrite_option
 
 @click.command(
     epilog=examples(
-        "lutkit transfer", "lutkit transfer --interval 5", "lutkit transfer runs/x2 -o x2.h5 --val photos-val"
+        "lutkit transfer",
+        "lutkit transfer --interval 5",
+        "lutkit transfer runs/x2 -o x2.h5 --val photos-val",
+        "lutkit transfer runs/retouch --storage int16",
     ),
 )
 @click.argument("run", type=PATH, default=DEFAULT_RUN)
@@ -21,6 +24,11 @@ from lutkit.cli.options import PATH, examples, overwrite_option
     type=click.IntRange(0, 8),
     help="Binary logarithm of the step between nodes: smaller is finer and larger; default: the run's, 4.",
 )
+@click.option(
+    "--storage",
+    type=click.Choice(["float32", "int16", "int8"]),
+    help="Type of the tables of colours; default: float32. Smaller ones lose a little, which is measured.",
+)
 @click.option("-o", "--output", type=PATH, help="Artefact to write; default: lut.h5 in the run.")
 @click.option(
     "--val", type=PATH, help="Folder of photos on which networks and tables are compared; default: the run's."
@@ -28,21 +36,26 @@ from lutkit.cli.options import PATH, examples, overwrite_option
 @click.option("--lr", type=PATH, help="Degraded versions of these photos, made elsewhere.")
 @overwrite_option
 def command(
-    run: Path, interval: int | None, output: Path | None, val: Path | None, lr: Path | None, overwrite: bool
+    run: Path,
+    interval: int | None,
+    storage: str | None,
+    output: Path | None,
+    val: Path | None,
+    lr: Path | None,
+    overwrite: bool,
 ) -> None:
     """Turn trained networks into tables.
 
-    RUN is a run folder, by default runs/default. Every network is evaluated at every node of its lattice; what the
-    tables lose against the networks is measured and written into the artefact. Next: lutkit finetune.
+    RUN is a run folder, by default runs/default. Every network of a few samples is evaluated at every node of its
+    lattice; one that looks at the whole picture goes into the artefact as it is. What the tables lose against the
+    networks is measured and written into the artefact. Next: lutkit finetune.
     """
     import sys
 
     from lutkit.cli.training import check_output
-    from lutkit.evaluate import read_pairs
-    from lutkit.photos import validation_photos
     from lutkit.run import Run
-    from lutkit.train import load_model
-    from lutkit.transfer import make_artefact, measure_transfer, transfer_networks
+    from lutkit.transfer import transfer
+    from lutkit.workbench import TransferOptions
     from lutkit_runtime.artefact import write_artefact
     from lutkit_runtime.errors import DataError
 
@@ -58,22 +71,13 @@ def command(
             f"{folder.finetuned_file} exists, finetuned from tables that would be replaced: remove it with -y, or name "
             "another file with -o"
         )
-    model = load_model(folder, config)
-    chosen = config.model.interval if interval is None else interval
-    program, tables = transfer_networks(model, chosen, show_progress=sys.stderr.isatty())
-    if val is not None and lr is not None:
-        pairs, description = read_pairs(val, lr, config.task), f"photos of {val.name}"
-    else:
-        data, own = (Path(name) if name else None for name in (config.data, config.val))
-        pairs, description = validation_photos(data, val or own, config.task, config.seed)
-    fidelity = measure_transfer(
-        model, program, tables, pairs, config.task, description, show_progress=sys.stderr.isatty()
-    )
-    write_artefact(target, make_artefact(config, chosen, program, tables, fidelity), overwrite=overwrite)
+    options = TransferOptions(interval, storage, val, lr, show_progress=sys.stderr.isatty())
+    artefact, fidelity = transfer(folder, config, options)
+    write_artefact(target, artefact, overwrite=overwrite)
     if replaces and overwrite:
         folder.forget_finetuning()
     click.echo(
         f"network {fidelity.before:.3f} dB -> table {fidelity.after:.3f} dB ({fidelity.gain:+.3f} dB) on "
-        f"{fidelity.images} {description}; wrote {target}",
+        f"{fidelity.images} {fidelity.pairs}; wrote {target}",
         err=True,
     )

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 
+from lutkit.recipe import ColourRecipe
 from lutkit_runtime.cube import CubeInterpolation
+from lutkit_runtime.errors import DataError
 from lutkit_runtime.ops import Blend, ColourLookup, Predictor, TableFusion
 from lutkit_runtime.ops.colour_lookup import Cube
 from lutkit_runtime.ops.table_fusion import BasisTable
@@ -59,8 +61,44 @@ class AdaptiveConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     interpolation: Literal["trilinear", "tetrahedral"] = "trilinear"
     task: Literal["retouch"] = "retouch"
 
+    @property
+    def scale(self) -> int:
+        """Always 1."""
+        return 1
+
 
 defaults = AdaptiveConfig()
+
+QUICK = ColourRecipe(
+    steps=1500,
+    batch=4,
+    learning_rate=1e-3,
+    final_rate=1e-5,
+    warmup=50,
+    validate_every=100,
+    longest_side=512,
+)
+"""Ends within ten minutes on two cores."""
+
+PAPER = ColourRecipe(steps=1_800_000, batch=1, learning_rate=1e-4, final_rate=1e-4, validate_every=4500)
+"""The published recipe for pairs, 400 epochs of 4500 pictures; with `unpaired` see `UNPAIRED`."""
+
+UNPAIRED = ColourRecipe(
+    steps=3_600_000, batch=1, learning_rate=2e-4, final_rate=2e-4, validate_every=4500, brightness=(0.6, 1.4)
+)
+"""The published recipe for two sets of pictures: 800 epochs."""
+
+FINETUNE = ColourRecipe(steps=1000, batch=4, learning_rate=3e-4, final_rate=1e-5, validate_every=100, longest_side=512)
+
+presets = {"quick": QUICK, "paper": PAPER, "paper-unpaired": UNPAIRED, "finetune": FINETUNE}
+workbench = "lutkit.colour.workbench:ColourWorkbench"
+
+
+def configure(preset: str, task: str | None) -> AdaptiveConfig:
+    """Return the default configuration; raises DataError for a task other than retouching."""
+    if task not in (None, "retouch"):
+        raise DataError(f"{name} retouches pictures; it does not {task}: leave --task out, or choose another family")
+    return defaults
 
 
 def name_basis(number: int) -> str:
@@ -116,8 +154,15 @@ def skeleton(config: AdaptiveConfig) -> Program:
     return build_program(config)
 
 
-def network(config: AdaptiveConfig) -> torch.nn.Module:
-    """Return the trainable filling of the predictor's slot."""
+def network(config: AdaptiveConfig, samples: int, outputs: int) -> torch.nn.Module:
+    """Return the trainable filling of the predictor's slot, (N, 3, 256, 256) to (N, outputs); `samples` is the side."""
     from lutkit.colour.predictor import make_predictor
 
-    return make_predictor(config.luts, paired=config.training == "paired")
+    return make_predictor(outputs, paired=config.training == "paired")
+
+
+def loss(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Return the mean squared error; the workbench adds smoothness and monotonicity of the tables."""
+    from lutkit.losses import mean_squared_error
+
+    return mean_squared_error(output, target)

@@ -7,7 +7,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lutkit.families.spatial import CENTRE, Patterns, SpatialConfig, build_stage, lookups_per_pixel
+from lutkit.families.spatial import (
+    CENTRE,
+    FINETUNE,
+    QUICK,
+    WORKBENCH,
+    Patterns,
+    SpatialConfig,
+    build_stage,
+    configure_spatial,
+    lookups_per_pixel,
+)
+from lutkit.recipe import Recipe
 from lutkit_runtime.ops import Op
 from lutkit_runtime.padding import Padding
 from lutkit_runtime.program import Program
@@ -17,6 +28,12 @@ if TYPE_CHECKING:
 
 name = "mulut"
 defaults = SpatialConfig(patterns=("s", "d", "y"), stages=2, scale=4)
+
+PAPER = Recipe(steps=200_000, batch=32, crop=48, learning_rate=1e-3, final_rate=1e-4, validate_every=2000)
+"""The published recipe: Li et al., ECCV 2022, section 5.1."""
+
+presets = {"quick": QUICK, "paper": PAPER, "finetune": FINETUNE}
+workbench = WORKBENCH
 
 
 def build_program(patterns: Patterns, *, stages: int, scale: int, interval: int, task: str = "sr") -> Program:
@@ -47,6 +64,11 @@ def build_program(patterns: Patterns, *, stages: int, scale: int, interval: int,
     return program
 
 
+def configure(preset: str, task: str | None) -> SpatialConfig:
+    """Return the configuration that a preset and a task mean."""
+    return configure_spatial(defaults, preset, task)
+
+
 def skeleton(config: SpatialConfig) -> Program:
     """Return the program with open slots that a configuration describes."""
     return build_program(
@@ -59,3 +81,10 @@ def network(config: SpatialConfig, samples: int, outputs: int) -> torch.nn.Modul
     from lutkit.networks import DenseBlock
 
     return DenseBlock(samples, outputs, config.width)
+
+
+def loss(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Return the mean squared error."""
+    from lutkit.losses import mean_squared_error
+
+    return mean_squared_error(output, target)

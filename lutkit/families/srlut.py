@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lutkit.families.spatial import SpatialConfig, build_stage
+from lutkit.families.spatial import FINETUNE, QUICK, WORKBENCH, SpatialConfig, build_stage, configure_spatial
+from lutkit.recipe import Recipe
 from lutkit_runtime.errors import DataError
 from lutkit_runtime.interpolation import Interpolation
 from lutkit_runtime.padding import Padding
@@ -19,6 +20,12 @@ if TYPE_CHECKING:
 
 name = "sr-lut"
 defaults = SpatialConfig(patterns=("s",), stages=1, scale=4)
+
+PAPER = Recipe(steps=200_000, batch=32, crop=48, learning_rate=1e-4, final_rate=1e-4, validate_every=2000)
+"""The published recipe: Jo and Kim, CVPR 2021, section 4.1."""
+
+presets = {"quick": QUICK, "paper": PAPER, "finetune": FINETUNE}
+workbench = WORKBENCH
 
 
 def build_program(
@@ -61,6 +68,11 @@ def build_program(
     return program
 
 
+def configure(preset: str, task: str | None) -> SpatialConfig:
+    """Return the configuration that a preset and a task mean."""
+    return configure_spatial(defaults, preset, task)
+
+
 def skeleton(config: SpatialConfig) -> Program:
     """Return the program with open slots that a configuration describes.
 
@@ -81,3 +93,10 @@ def network(config: SpatialConfig, samples: int, outputs: int) -> torch.nn.Modul
     from lutkit.networks import PlainBlock
 
     return PlainBlock(samples, outputs, config.width)
+
+
+def loss(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Return the mean squared error."""
+    from lutkit.losses import mean_squared_error
+
+    return mean_squared_error(output, target)

@@ -16,7 +16,7 @@ import msgspec
 import torch
 
 from lutkit.checkpoints import save_networks
-from lutkit.configuration import PAPER, Origin, RunConfig
+from lutkit.configuration import AnyConfig, Origin, RunConfig
 from lutkit.degradation import choose_task
 from lutkit.families import find_family
 from lutkit.families.spatial import SpatialConfig
@@ -37,7 +37,7 @@ _PLAIN_LAYERS = {"enter": "conv1", **{f"hidden.{depth}": f"conv{depth + 2}" for 
 _PATTERN_OF_SAMPLES = {4: "s", 3: "f", 2: "v"}
 
 
-def import_network(kind: str, source: Path, run: Run, *, task: str | None = None, overwrite: bool = False) -> RunConfig:
+def import_network(kind: str, source: Path, run: Run, *, task: str | None = None, overwrite: bool = False) -> AnyConfig:
     """Write a published network as a run folder and return its configuration.
 
     Parameters
@@ -68,7 +68,7 @@ def import_network(kind: str, source: Path, run: Run, *, task: str | None = None
     model = msgspec.structs.replace(model, task=choose_task(task, model.scale))
     with source.open("rb") as file:
         origin = Origin(kind=kind, file=source.name, sha256=hashlib.file_digest(file, "sha256").hexdigest())
-    config = RunConfig(family=kind, model=model, recipe=PAPER[kind], origin=origin)
+    config = RunConfig(family=kind, model=model, recipe=find_family(kind).presets["paper"], origin=origin)
     parameters = {
         f"{name_in_module(slot)}.network.{name}": value
         for slot, values in slots.items()

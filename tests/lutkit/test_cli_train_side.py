@@ -20,7 +20,7 @@ from lutkit.cli import main  # noqa: E402
 from lutkit.data import PatchSource  # noqa: E402
 from lutkit.evaluate import make_pairs, mean_psnr, score_pairs  # noqa: E402
 from lutkit.run import Run  # noqa: E402
-from lutkit.train import load_model  # noqa: E402
+from lutkit.spatial_workbench import load_model  # noqa: E402
 from lutkit_runtime import load  # noqa: E402
 from lutkit_runtime.artefact import read_artefact  # noqa: E402
 
@@ -377,7 +377,7 @@ def test_transfer_leaves_no_older_finetuned_tables_to_be_used_instead(transferre
 
 
 def test_results_that_could_not_be_written_are_refused_before_the_work(transferred, monkeypatch):
-    monkeypatch.setattr("lutkit.transfer.transfer_networks", lambda *_, **__: pytest.fail("it worked in vain"))
+    monkeypatch.setattr("lutkit.spatial_workbench.transfer_networks", lambda *_, **__: pytest.fail("it worked in vain"))
     monkeypatch.setattr("lutkit.finetune.finetune", lambda *_, **__: pytest.fail("it worked in vain"))
     for command in ("transfer", "finetune"):
         assert_refused(call(command, "-o", "nowhere/x.h5"), "cannot write nowhere/x.h5", "folder that exists")

@@ -18,20 +18,20 @@ torch = pytest.importorskip("torch")
 from small_training import make_config, write_photos  # noqa: E402
 
 import lutkit.photos  # noqa: E402
-from lutkit.configuration import Recipe  # noqa: E402
 from lutkit.data import PatchSource  # noqa: E402
 from lutkit.degradation import AddNoise, CompressJpeg, Downscale  # noqa: E402
 from lutkit.evaluate import mean_psnr, score_pairs  # noqa: E402
 from lutkit.families import mulut, srlut  # noqa: E402
 from lutkit.families.spatial import read_patterns  # noqa: E402
-from lutkit.finetune import FinetuneJob, find_job, finetune, write_finetuned  # noqa: E402
+from lutkit.finetune import check_free, describe_job, find_job, finetune, write_finetuned  # noqa: E402
 from lutkit.fused import claim_program  # noqa: E402
 from lutkit.loop import Interrupted  # noqa: E402
 from lutkit.photos import gather_photos  # noqa: E402
+from lutkit.recipe import Recipe  # noqa: E402
 from lutkit.run import Run  # noqa: E402
 from lutkit.skeleton import TableFilling, run_program  # noqa: E402
-from lutkit.train import Watch  # noqa: E402
 from lutkit.trainable import TableModel, run_tables  # noqa: E402
+from lutkit.workbench import FinetuneJob, Watch  # noqa: E402
 from lutkit_runtime.artefact import Artefact, read_artefact, write_artefact  # noqa: E402
 from lutkit_runtime.engine import Model  # noqa: E402
 from lutkit_runtime.errors import LutkitError  # noqa: E402
@@ -158,7 +158,7 @@ def test_finetuning_improves_what_it_starts_from(tmp_path, photos):
     result = quietly(job)
     pairs = gather_photos(photos, None, job.task, job.seed).pairs
     assert result.fidelity.gain > 0.5
-    for tables, psnr in ((job.artefact.tables, result.fidelity.before), (result.tables, result.fidelity.after)):
+    for tables, psnr in ((job.artefact.tables, result.fidelity.before), (result.best.tables, result.fidelity.after)):
         restore = Model(job.artefact.program, tables).apply
         assert mean_psnr(score_pairs(restore, pairs, job.task)) == psnr
     assert result.fidelity.after == max(line["psnr"] for line in read_log(job))
@@ -167,7 +167,7 @@ def test_finetuning_improves_what_it_starts_from(tmp_path, photos):
 
     write_finetuned(job, result, overwrite=False)
     written = read_artefact(job.output)
-    assert all(np.array_equal(written.tables[slot], table) for slot, table in result.tables.items())
+    assert all(np.array_equal(written.tables[slot], table) for slot, table in result.best.tables.items())
     assert not job.checkpoint.exists()
     made, finetuned = written.provenance["history"]
     assert made == {"step": "made"}
@@ -184,8 +184,8 @@ def test_where_nothing_is_better_the_tables_come_back(tmp_path, photos):
     result = quietly(job)
     assert all(line["psnr"] < result.fidelity.before for line in read_log(job))
     assert (result.best_step, result.fidelity.gain) == (0, 0)
-    assert result.tables.keys() == job.artefact.tables.keys()
-    assert all(np.array_equal(result.tables[slot], table) for slot, table in job.artefact.tables.items())
+    assert result.best.tables.keys() == job.artefact.tables.keys()
+    assert all(np.array_equal(result.best.tables[slot], table) for slot, table in job.artefact.tables.items())
 
 
 @pytest.mark.parametrize("average", [0.0, 0.8])
@@ -210,7 +210,7 @@ def test_interrupted_and_resumed_equals_one_go(tmp_path, photos, monkeypatch, av
             quietly(cut)
     assert cut.checkpoint.is_file()
     result = quietly(cut, resume=True)
-    assert all(np.array_equal(result.tables[slot], table) for slot, table in expected.tables.items())
+    assert all(np.array_equal(result.best.tables[slot], table) for slot, table in expected.best.tables.items())
     assert (result.best_step, result.fidelity) == (expected.best_step, expected.fidelity)
     assert read_log(cut) == read_log(whole)
 
@@ -235,7 +235,7 @@ def test_an_output_that_exists_is_kept(tmp_path, photos):
     assert job.output.read_text() == "precious"
     assert job.checkpoint.exists()  # so that the work is not lost
     write_finetuned(job, result, overwrite=True)
-    assert read_artefact(job.output).tables.keys() == result.tables.keys()
+    assert read_artefact(job.output).tables.keys() == result.best.tables.keys()
 
 
 def test_a_full_disk_keeps_old_artefact_and_checkpoint(tmp_path, photos, monkeypatch):
@@ -341,16 +341,16 @@ def test_an_interrupted_finetuning_belongs_to_its_tables_task_and_photos(tmp_pat
     for told, change in changes.items():
         different = dataclasses.replace(job, **change)
         refusal_of(lambda different=different: quietly(different, resume=True), "better-checkpoint.pt", told)
-    assert job.describe()["task"] == "sr-x2"
+    assert describe_job(job)["task"] == "sr-x2"
 
 
 def test_an_interrupted_finetuning_is_given_up_only_when_asked(tmp_path, photos):
     job = make_job(tmp_path, photos)
-    job.check_free(resume=False, overwrite=False)
+    check_free(job, resume=False, overwrite=False)
     job.checkpoint.write_bytes(b"work")
-    refusal_of(lambda: job.check_free(resume=False, overwrite=False), "better-checkpoint.pt", "--resume", "-y")
-    job.check_free(resume=True, overwrite=False)
-    job.check_free(resume=False, overwrite=True)
+    refusal_of(lambda: check_free(job, resume=False, overwrite=False), "better-checkpoint.pt", "--resume", "-y")
+    check_free(job, resume=True, overwrite=False)
+    check_free(job, resume=False, overwrite=True)
 
 
 def test_resuming_without_a_checkpoint_keeps_the_log(tmp_path, photos):

@@ -13,8 +13,10 @@ from lutkit.formats import import_tables  # noqa: E402
 from lutkit.formats.arrays import read_arrays  # noqa: E402
 from lutkit.formats.networks import import_network  # noqa: E402
 from lutkit.run import Run  # noqa: E402
-from lutkit.train import load_model, validate_tables  # noqa: E402
-from lutkit.transfer import Fidelity, make_artefact, transfer_networks  # noqa: E402
+from lutkit.spatial_transfer import make_artefact, transfer_networks  # noqa: E402
+from lutkit.spatial_workbench import load_model  # noqa: E402
+from lutkit.trainable import validate_tables  # noqa: E402
+from lutkit.workbench import Fidelity  # noqa: E402
 from lutkit_runtime.errors import DataError, FormatError  # noqa: E402
 
 

@@ -15,13 +15,14 @@ from fresh_python import run_python
 
 torch = pytest.importorskip("torch")
 
-from lutkit.configuration import Phase, Recipe  # noqa: E402
 from lutkit.data import PatchSource  # noqa: E402
 from lutkit.degradation import Downscale  # noqa: E402
 from lutkit.families import mulut  # noqa: E402
 from lutkit.families.spatial import SpatialConfig  # noqa: E402
 from lutkit.generated import render_collection  # noqa: E402
 from lutkit.loop import Interrupted, Loop  # noqa: E402
+from lutkit.objective import PatchObjective  # noqa: E402
+from lutkit.recipe import Phase, Recipe  # noqa: E402
 from lutkit.run import Log  # noqa: E402
 from lutkit.trainable import NetworkModel, TableModel, round_tables  # noqa: E402
 from lutkit_runtime.errors import DataError  # noqa: E402
@@ -67,10 +68,9 @@ def measure(model):
 def make_loop(folder, make_model=make_networks, recipe=RECIPE, source=None, validate=None, seed=11):
     model = make_model()
     return Loop(
-        model=model,
+        objective=PatchObjective(model, recipe, source or Source(), mulut.loss),
         recipe=recipe,
         unit=127.0 if make_model is make_tables else 1.0,
-        source=source or Source(),
         validate=validate or (lambda _step: measure(model)),
         seed=seed,
         checkpoint=folder / "checkpoint.pt",
@@ -87,7 +87,7 @@ def read_log(folder):
 def assert_same_end(first, second):
     """Compare two finished loops, each with its progress: parameters, best step, log, bit for bit."""
     (one, progress), (two, other) = first, second
-    states = one.model.module.state_dict(), two.model.module.state_dict()
+    states = one.objective.module.state_dict(), two.objective.module.state_dict()
     assert states[0].keys() == states[1].keys()
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
     for name in ("step", "best_step", "best_psnr", "losses"):
@@ -152,7 +152,7 @@ def test_a_seed_decides_everything(tmp_path):
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         loop = make_loop(folder_in(tmp_path, name), seed=seed)
         loop.run(resume=False)
-        ends.append(torch.cat([value.flatten() for value in loop.model.module.state_dict().values()]))
+        ends.append(torch.cat([value.flatten() for value in loop.objective.module.state_dict().values()]))
     assert torch.equal(ends[0], ends[1])
     assert not torch.equal(ends[0], ends[2])
 
@@ -163,7 +163,7 @@ def test_the_best_validated_step_is_what_remains(tmp_path, average):
     seen = {}
 
     def validate(step):
-        seen[step] = {name: value.clone() for name, value in loop.model.module.state_dict().items()}
+        seen[step] = {name: value.clone() for name, value in loop.objective.module.state_dict().items()}
         return scores[step]
 
     phases = (Phase(interval=6),)
@@ -171,7 +171,7 @@ def test_the_best_validated_step_is_what_remains(tmp_path, average):
     loop = make_loop(tmp_path, recipe=recipe, validate=validate)
     progress = loop.run(resume=False)
     assert (progress.best_step, progress.best_psnr) == (4, 31.0)  # the first of equals
-    for name, value in loop.model.module.state_dict().items():
+    for name, value in loop.objective.module.state_dict().items():
         assert torch.equal(value, seen[4][name])
         assert not torch.equal(value, seen[6][name]) or "bias" in name
     assert [line["psnr"] for line in read_log(tmp_path)] == list(scores.values())
@@ -215,14 +215,14 @@ def test_averages_are_what_is_validated(tmp_path):
         tmp_path,
         make_recording,
         recipe,
-        validate=lambda _step: validated.append(loop.model.tables["stage1/s"].detach().double().clone()) or 1.0,
+        validate=lambda _step: validated.append(loop.objective.model.tables["stage1/s"].detach().double().clone()) or 1.0,
     )
-    start = loop.model.tables["stage1/s"].detach().double().clone()
+    start = loop.objective.model.tables["stage1/s"].detach().double().clone()
     loop.run(resume=False)
     expected = 0.75**3 * start + 0.25 * (0.75**2 * raw[0] + 0.75 * raw[1] + raw[2])
     torch.testing.assert_close(validated[0], expected, rtol=0, atol=1e-4)
     assert not torch.allclose(validated[0], raw[2], atol=1e-3)
-    assert torch.equal(loop.model.tables["stage1/s"].detach().double(), validated[0])
+    assert torch.equal(loop.objective.model.tables["stage1/s"].detach().double(), validated[0])
 
 
 def test_learning_rate_follows_the_recipe(tmp_path):
@@ -249,7 +249,7 @@ def test_tables_stay_within_their_levels(tmp_path):
         tmp_path,
         make_tables,
         recipe,
-        validate=lambda _step: largest.append(float(loop.model.tables["stage2/s"].detach().abs().max())) or 1.0,
+        validate=lambda _step: largest.append(float(loop.objective.model.tables["stage2/s"].detach().abs().max())) or 1.0,
     )
     loop.run(resume=False)
     assert max(largest) == 127

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from small_training import RECIPE, make_config
 
-from lutkit.configuration import Phase
+from lutkit.recipe import Phase
 from lutkit.run import Run
 from lutkit_runtime.errors import DataError
 

@@ -16,14 +16,16 @@ from small_training import RECIPE, make_config, write_photos  # noqa: E402
 
 import lutkit.photos  # noqa: E402
 from lutkit.checkpoints import load_networks  # noqa: E402
-from lutkit.configuration import Phase  # noqa: E402
 from lutkit.data import PatchSource  # noqa: E402
 from lutkit.evaluate import mean_psnr, score_image, score_pairs  # noqa: E402
 from lutkit.loop import Interrupted  # noqa: E402
 from lutkit.photos import gather_photos  # noqa: E402
+from lutkit.recipe import Phase  # noqa: E402
 from lutkit.run import Run  # noqa: E402
-from lutkit.train import Watch, choose_device, load_model, train  # noqa: E402
-from lutkit.transfer import transfer_networks  # noqa: E402
+from lutkit.spatial_transfer import transfer_networks  # noqa: E402
+from lutkit.spatial_workbench import load_model  # noqa: E402
+from lutkit.train import choose_device, train  # noqa: E402
+from lutkit.workbench import Watch  # noqa: E402
 from lutkit_runtime.engine import Model  # noqa: E402
 from lutkit_runtime.errors import DataError, LutkitError  # noqa: E402
 
@@ -106,7 +108,9 @@ def test_what_is_saved_is_the_best_step(tmp_path, photos, monkeypatch):
     scores = iter([20.0, 30.0, 25.0])
     seen = []
 
-    monkeypatch.setattr("lutkit.train.validate_tables", lambda program, tables, *_: seen.append(tables) or next(scores))
+    monkeypatch.setattr(
+        "lutkit.spatial_workbench.validate_tables", lambda program, tables, *_: seen.append(tables) or next(scores)
+    )
     config = make_config(photos)
     run = Run(tmp_path / "run")
     assert quietly(run, config).best_step == 6
@@ -122,7 +126,7 @@ def test_a_validation_is_on_the_lattice_of_the_step_before_it(tmp_path, photos, 
         seen.append(next(program.lookups()).lattice.interval)
         return 1.0
 
-    monkeypatch.setattr("lutkit.train.validate_tables", score)
+    monkeypatch.setattr("lutkit.spatial_workbench.validate_tables", score)
     phases = (Phase(interval=6), Phase(interval=5))
     recipe = msgspec.structs.replace(RECIPE, steps=4, validate_every=2, phases=phases)
     quietly(Run(tmp_path / "run"), make_config(photos, recipe=recipe))
@@ -131,9 +135,9 @@ def test_a_validation_is_on_the_lattice_of_the_step_before_it(tmp_path, photos, 
 
 def test_networks_at_every_sample_are_validated_in_the_middle_of_photos(tmp_path, photos, monkeypatch):
     sizes = []
-    monkeypatch.setattr("lutkit.train.NETWORK_VALIDATION_SIDE", 10)
+    monkeypatch.setattr("lutkit.spatial_workbench.NETWORK_VALIDATION_SIDE", 10)
     monkeypatch.setattr(
-        "lutkit.train.NetworkModel.restore",
+        "lutkit.spatial_workbench.NetworkModel.restore",
         lambda self, image: sizes.append(image.shape) or image.repeat(2, 0).repeat(2, 1),
     )
     recipe = msgspec.structs.replace(RECIPE, steps=1, phases=(Phase(interval=None),))
@@ -297,7 +301,7 @@ def test_resuming_without_a_usable_checkpoint_keeps_the_run(tmp_path, photos, mo
     if damage == "damaged":
         run.checkpoint_file.write_bytes(b"damaged")
     kept = {file.name: file.read_bytes() for file in run.folder.iterdir()}
-    monkeypatch.setattr("lutkit.train.gather_photos", lambda *_: pytest.fail("photos were read in vain"))
+    monkeypatch.setattr("lutkit.spatial_workbench.gather_photos", lambda *_: pytest.fail("photos were read in vain"))
     refusal_of(lambda: quietly(run, config, resume=True), "checkpoint.pt")
     assert {file.name: file.read_bytes() for file in run.folder.iterdir()} == kept
 

@@ -8,12 +8,12 @@ torch = pytest.importorskip("torch")
 
 from small_training import make_config  # noqa: E402
 
-import lutkit.transfer  # noqa: E402
+import lutkit.spatial_transfer
 from lutkit.configuration import RunConfig  # noqa: E402
 from lutkit.evaluate import Pair, make_pairs, mean_psnr, score_pairs  # noqa: E402
 from lutkit.families import find_family  # noqa: E402
+from lutkit.spatial_transfer import make_artefact, measure_transfer, transfer_networks  # noqa: E402
 from lutkit.trainable import NetworkModel, round_tables  # noqa: E402
-from lutkit.transfer import make_artefact, measure_transfer, transfer_networks  # noqa: E402
 from lutkit_runtime.artefact import read_artefact, write_artefact  # noqa: E402
 from lutkit_runtime.engine import Model  # noqa: E402
 from lutkit_runtime.errors import ArtefactError, LutkitError  # noqa: E402
@@ -103,7 +103,7 @@ def test_outputs_beyond_one_are_clamped():
 def test_batches_do_not_matter(monkeypatch, rows):
     model = make_networks(make_config(None))
     _, whole = transfer_networks(model, 6)
-    monkeypatch.setattr(lutkit.transfer, "ROWS_AT_ONCE", rows)
+    monkeypatch.setattr(lutkit.spatial_transfer, "ROWS_AT_ONCE", rows)
     _, parts = transfer_networks(model, 6)
     outputs = evaluate_dense(model.fillings["stage1/s"].network.state_dict(), nodes_of(4, 6) / 255)
     # A matrix product of other size adds up in other order, which shows at a tie only.

@@ -1,0 +1,132 @@
+"""Image-adaptive 3D LUTs as torch modules: a predictor and basis tables, evaluated as the runtime evaluates them.
+
+Imports torch, the differentiable lookup and the runtime.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lutkit.colour.lookup import fuse, look_up
+from lutkit.colour.predictor import shrink
+from lutkit.families.adaptive_3dlut import PUBLISHED_STRETCH, AdaptiveConfig, name_basis, network
+from lutkit_runtime.cube import CubeInterpolation, scale_to_depth
+from lutkit_runtime.onnx_network import OnnxNetwork
+from lutkit_runtime.ops.blend import to_unit
+
+
+class AdaptiveModule(torch.nn.Module):
+    """Predictor and basis tables with trainable parameters.
+
+    Parameters
+    ----------
+    config : AdaptiveConfig
+    """
+
+    def __init__(self, config: AdaptiveConfig) -> None:
+        super().__init__()
+        self.predictor = network(config, 256, config.luts)
+        self.bases = torch.nn.Parameter(start_tables(config.luts, config.size))
+
+    def predict(self, thumbnails: torch.Tensor) -> torch.Tensor:
+        """Return the weights (N, luts) for thumbnails (N, 3, 256, 256)."""
+        return self.predictor(thumbnails)
+
+
+class TablesModule(torch.nn.Module):
+    """Basis tables with trainable entries behind a predictor that stays as it is.
+
+    Parameters
+    ----------
+    network : OnnxNetwork
+        The predictor as `lutkit apply` runs it.
+    bases : float32 tensor, (K, 3, n, n, n)
+    """
+
+    def __init__(self, network: OnnxNetwork, bases: torch.Tensor) -> None:
+        super().__init__()
+        self._network = network
+        self.bases = torch.nn.Parameter(bases)
+
+    def predict(self, thumbnails: torch.Tensor) -> torch.Tensor:
+        """Return the weights (N, K) for thumbnails (N, 3, 256, 256), which carry no gradient."""
+        rows = [self._network.run(thumbnail[None].detach().cpu().numpy()).reshape(-1) for thumbnail in thumbnails]
+        return torch.from_numpy(np.stack(rows)).to(self.bases.device)
+
+
+class AdaptiveModel:
+    """An image-adaptive 3D LUT that can be trained.
+
+    Parameters
+    ----------
+    module : AdaptiveModule or TablesModule
+    interpolation : CubeInterpolation
+    """
+
+    def __init__(self, module: AdaptiveModule | TablesModule, interpolation: CubeInterpolation) -> None:
+        self.module = module
+        self._interpolation = interpolation
+
+    @property
+    def bases(self) -> torch.Tensor:
+        """The basis tables, (K, 3, n, n, n)."""
+        return self.module.bases
+
+    def run(self, pictures: Sequence[torch.Tensor]) -> tuple[list[torch.Tensor], torch.Tensor]:
+        """Return outputs and weights for pictures of any sizes.
+
+        Parameters
+        ----------
+        pictures : sequence of float32 (3, H, W), 0 to 1
+
+        Returns
+        -------
+        outputs : list of float32 (3, H, W), unclipped
+        weights : float32 (N, K)
+        """
+        weights = self.module.predict(torch.cat([shrink(picture[None]) for picture in pictures]))
+        cubes = fuse(weights, self.bases)
+        outputs = [
+            look_up(picture[None], cube[None], self._interpolation, PUBLISHED_STRETCH)[0]
+            for picture, cube in zip(pictures, cubes, strict=True)
+        ]
+        return outputs, weights
+
+    @torch.no_grad()
+    def restore(self, image: NDArray[Any]) -> NDArray[Any]:
+        """Return the retouched picture of one (H, W, 3) uint8 or uint16, at its depth, as `lutkit apply` would."""
+        training = self.module.training
+        self.module.eval()
+        try:
+            planes = torch.from_numpy(np.ascontiguousarray(to_unit(image).transpose(2, 0, 1)))
+            outputs, _ = self.run([planes.to(self.bases.device)])
+        finally:
+            self.module.train(training)
+        return scale_to_depth(np.ascontiguousarray(outputs[0].cpu().numpy().transpose(1, 2, 0)), image.dtype)
+
+
+def start_tables(luts: int, size: int) -> torch.Tensor:
+    """Return basis tables to start from, (luts, 3, n, n, n): the identity, then zeros (Zeng et al., section 4.1)."""
+    tables = torch.zeros(luts, 3, size, size, size)
+    axis = torch.linspace(0, 1, size)
+    tables[0, 0] = axis[None, None, :]
+    tables[0, 1] = axis[None, :, None]
+    tables[0, 2] = axis[:, None, None]
+    return tables
+
+
+def flatten_tables(bases: torch.Tensor) -> dict[str, NDArray[np.float32]]:
+    """Return basis tables by slot as the runtime has them, each (n**3, 3) float32."""
+    plain = bases.detach().cpu().float().numpy()
+    return {name_basis(number): np.ascontiguousarray(table.reshape(3, -1).T) for number, table in enumerate(plain)}
+
+
+def stack_tables(tables: Sequence[NDArray[np.float32]]) -> torch.Tensor:
+    """Undo `flatten_tables`: (K, 3, n, n, n) of tables (n**3, 3)."""
+    size = round(len(tables[0]) ** (1 / 3))
+    return torch.from_numpy(np.stack([table.T.reshape(3, size, size, size) for table in tables]).copy())

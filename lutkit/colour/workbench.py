@@ -1,0 +1,276 @@
+"""The train side of image-adaptive 3D LUTs. Imports torch; see `lutkit.workbench.Workbench` for what it answers."""
+
+from __future__ import annotations
+
+import base64
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lutkit.checkpoints import load_networks
+from lutkit.colour.model import AdaptiveModel, AdaptiveModule, TablesModule, flatten_tables, stack_tables
+from lutkit.colour.objectives import PairedObjective, UnpairedObjective
+from lutkit.colour.pairs import Pictures, PictureSource, gather_pictures, read_validation
+from lutkit.colour.predictor import export_onnx
+from lutkit.configuration import AnyConfig, describe_training
+from lutkit.evaluate import Pair, Restore, mean_finite_psnr, score_pairs
+from lutkit.families import Family
+from lutkit.families.adaptive_3dlut import PREDICTOR, AdaptiveConfig, build_program, name_basis
+from lutkit.photos import GENERATED_NOTE
+from lutkit.recipe import ColourRecipe, Schedule
+from lutkit.run import Run
+from lutkit.workbench import Fidelity, FinetuneJob, Finetuning, Trained, Training, TransferOptions, Watch
+from lutkit_runtime.artefact import Artefact
+from lutkit_runtime.cube import CubeInterpolation
+from lutkit_runtime.engine import Model
+from lutkit_runtime.errors import DataError
+from lutkit_runtime.ops import ColourLookup, Predictor, TableFusion
+from lutkit_runtime.program import Program
+from lutkit_runtime.table_coding import Storage, TableCoding, encode_table
+
+VISITED_DRAWS = 256
+"""How many spoilt photos are looked at to tell which cells of a cube training visits."""
+
+STATISTICS_PICTURES = 24
+
+
+class ColourWorkbench:
+    """Answers the four verbs for image-adaptive 3D LUTs.
+
+    Parameters
+    ----------
+    family : Family
+    """
+
+    def __init__(self, family: Family) -> None:
+        self._family = family
+
+    def check(self, config: AnyConfig) -> None:
+        """Raise ProgramError where a configuration cannot be trained."""
+        self._family.skeleton(config.model)
+
+    def gather(self, config: AnyConfig, watch: Watch) -> Pictures:
+        """Read pictures to train and to validate on; raises DataError where they cannot be used."""
+        pictures = _gather(config, paired=config.model.training == "paired")
+        if config.data is None:
+            watch.say(GENERATED_NOTE)
+        watched = f"{len(pictures.pairs)} {pictures.pairs_description}" if pictures.pairs else "their mean and contrast"
+        watch.say(f"training on {pictures.description}, validating on {watched}")
+        return pictures
+
+    def build(self, config: AnyConfig, materials: Pictures, device: torch.device) -> Training:
+        """Return the run's model with its pictures."""
+        module = AdaptiveModule(config.model).to(device)
+        model = AdaptiveModel(module, CubeInterpolation(config.model.interpolation))
+        if config.model.training == "unpaired":
+            objective = UnpairedObjective(model, config.recipe, materials.source, config.seed)
+        else:
+            objective = PairedObjective(model, config.recipe, materials.source, self._family.loss)
+
+        def validate(_step: int) -> float:
+            if materials.pairs:
+                return _score(model.restore, materials.pairs, config)
+            return measure_resemblance(model, materials.source, config.seed)
+
+        return Training(objective, validate)
+
+    def load(self, run: Run, config: AnyConfig) -> Trained:
+        """Return the run's best networks; raises DataError where there are none or they do not fit."""
+        return Trained(load_model(run, config.model).restore)
+
+    def transfer(self, run: Run, config: AnyConfig, options: TransferOptions) -> tuple[Artefact, Fidelity]:
+        """Put predictor and basis tables into an artefact and measure what their storage costs."""
+        if options.interval is not None:
+            raise DataError(f"{self._family.name} has no lattice of samples: leave --interval out")
+        if options.degraded is not None:
+            raise DataError("--lr belongs to other families: give --val a folder with input and targets")
+        model = load_model(run, config.model)
+        storage = Storage(options.storage or "float32")
+        pictures = _gather(config, paired=True) if options.val is None else None
+        if pictures and pictures.pairs:
+            pairs, described = pictures.pairs, pictures.pairs_description
+        elif options.val:
+            pairs, described = read_validation(options.val, config.task, config.recipe, config.seed)
+        else:
+            pairs, described = [], "no pairs"
+        tables = flatten_tables(model.bases)
+        program, stored = store_tables(config.model, tables, storage, export_onnx(model.module.predictor))
+        applied = Model(program, stored)
+        before = _score(model.restore, pairs, config) if pairs else float("nan")
+        after = _score(_apply(applied), pairs, config) if pairs else float("nan")
+        fidelity = Fidelity(before, after, len(pairs), described)
+        provenance = describe_training(config)
+        step: dict[str, Any] = {
+            "step": "transfer",
+            "storage": storage.value,
+            "largest_table_error": max(
+                float(np.abs(values - decode_basis(program, stored, slot)).max()) for slot, values in tables.items()
+            ),
+        }
+        if pairs:
+            step |= {
+                "images": len(pairs),
+                "on": described,
+                "network_psnr": round(before, 4),
+                "table_psnr": round(after, 4),
+            }
+        provenance["history"].append(step)
+        source = pictures.source if pictures else _gather(config, paired=True).source
+        visited = find_visited(source, config.model.size, config.seed)
+        provenance["visited_cells"] = pack_visited(visited)
+        return Artefact(program, stored, provenance), fidelity
+
+    def finetuning_recipe(self, config: AnyConfig | None, recipe: Schedule, crop: int | None) -> Schedule:
+        """Return the recipe as it is; raises DataError for an option that belongs to other families."""
+        if crop is not None:
+            raise DataError(f"{self._family.name} trains on crops of random size: leave --crop out")
+        return recipe
+
+    def prepare_finetuning(self, job: FinetuneJob, device: torch.device, watch: Watch) -> Finetuning:
+        """Return an artefact's basis tables as parameters with pictures; the predictor stays as it is."""
+        artefact, recipe = job.artefact, job.recipe
+        program = artefact.program
+        pictures = gather_pictures(
+            job.data, job.val, job.task, recipe, job.seed, saturate=program.colour_space != "XYZ"
+        )
+        if not pictures.pairs:
+            raise DataError("finetuning needs pairs to validate on: give --val DIR")
+        if job.data is None:
+            watch.say(GENERATED_NOTE)
+        watch.say(
+            f"finetuning on {pictures.description}, validating on {len(pictures.pairs)} {pictures.pairs_description}"
+        )
+        predictor = next(op for op in program.ops if isinstance(op, Predictor))
+        fusion = next(op for op in program.ops if isinstance(op, TableFusion))
+        tables = stack_tables([basis.coding.decode(artefact.tables[basis.slot]) for basis in fusion.bases])
+        module = TablesModule(predictor.open(artefact.tables), tables).to(device)
+        config = describe_program(program)
+        model = AdaptiveModel(module, CubeInterpolation(config.interpolation))
+        storage = fusion.bases[0].coding.storage
+        graph = artefact.tables[predictor.slot]
+
+        def store() -> tuple[Program, dict[str, NDArray[Any]]]:
+            return store_tables(config, flatten_tables(model.bases), storage, graph)
+
+        def validate(_step: int) -> float:
+            applied = Model(*store())
+            return mean_finite_psnr(score_pairs(_apply(applied), pictures.pairs, job.task))
+
+        objective = PairedObjective(model, recipe, pictures.source, self._family.loss)
+        return Finetuning(
+            Training(objective, validate),
+            unit=1.0,
+            tables=lambda: store()[1],
+            program=lambda: store()[0],
+            data=pictures.description,
+            images=len(pictures.pairs),
+            pairs=pictures.pairs_description,
+        )
+
+
+def load_model(run: Run, config: AdaptiveConfig) -> AdaptiveModel:
+    """Return a run's best networks; raises DataError where there are none or they do not fit the configuration."""
+    module = AdaptiveModule(config)
+    try:
+        module.load_state_dict(load_networks(run.network_file))
+    except RuntimeError as error:
+        raise DataError(f"networks {run.network_file} do not fit {run.config_file}: train again") from error
+    return AdaptiveModel(module.eval(), CubeInterpolation(config.interpolation))
+
+
+def describe_program(program: Program) -> AdaptiveConfig:
+    """Return the configuration of a program of this family; whether its predictor learned from pairs does not matter."""
+    fusion = next(op for op in program.ops if isinstance(op, TableFusion))
+    cube = next(op.cube for op in program.ops if isinstance(op, ColourLookup))
+    assert cube is not None
+    return AdaptiveConfig(
+        luts=len(fusion.bases),
+        size=fusion.size,
+        colour_space="XYZ" if program.colour_space == "XYZ" else "sRGB",
+        interpolation="trilinear" if cube.interpolation is CubeInterpolation.TRILINEAR else "tetrahedral",
+    )
+
+
+def store_tables(
+    config: AdaptiveConfig, tables: Mapping[str, NDArray[np.float32]], storage: Storage, graph: NDArray[np.uint8]
+) -> tuple[Program, dict[str, NDArray[Any]]]:
+    """Return the program and the stored tables of basis tables (n**3, 3) and a predictor's ONNX file."""
+    codings: list[TableCoding] = []
+    stored: dict[str, NDArray[Any]] = {PREDICTOR: graph}
+    for number in range(config.luts):
+        coding, stored[name_basis(number)] = encode_table(tables[name_basis(number)], storage)
+        codings.append(coding)
+    return build_program(config, graph_bytes=len(graph), codings=tuple(codings)), stored
+
+
+def decode_basis(program: Program, tables: Mapping[str, NDArray[Any]], slot: str) -> NDArray[np.float32]:
+    """Return the values of a stored basis table."""
+    fusion = next(op for op in program.ops if isinstance(op, TableFusion))
+    coding = next(basis.coding for basis in fusion.bases if basis.slot == slot)
+    return coding.decode(tables[slot])
+
+
+def measure_resemblance(model: AdaptiveModel, source: PictureSource, seed: int) -> float:
+    """Return how near the outputs' mean and contrast are to those of good pictures, in dB; for sets without pairs.
+
+    Mean and standard deviation are taken per channel over pixels of the same drawn pictures at every call; the figure
+    is -10 log10 of the mean squared difference of these six numbers, 0 to 1.
+    """
+    rng = np.random.default_rng([seed, 2])
+    outputs, good = [], []
+    model.module.eval()
+    with torch.no_grad():
+        for _ in range(STATISTICS_PICTURES):
+            before, after = source.sample(rng)
+            output = model.run([torch.from_numpy(before).to(model.bases.device)])[0][0]
+            outputs.append(output.clamp(0, 1).flatten(1).cpu().numpy())
+            good.append(after.reshape(3, -1))
+    model.module.train()
+    difference = _statistics(outputs) - _statistics(good)
+    return float(-10 * np.log10(np.mean(difference**2) + 1e-12))
+
+
+def _statistics(pictures: Sequence[NDArray[Any]]) -> NDArray[np.float64]:
+    """Return the mean over pictures of each channel's mean and standard deviation, (6,)."""
+    return np.mean([np.concatenate([each.mean(axis=1), each.std(axis=1)]) for each in pictures], axis=0)
+
+
+def find_visited(source: PictureSource, size: int, seed: int) -> NDArray[np.bool_]:
+    """Return which cells of a cube the inputs of training fall into, (n-1, n-1, n-1) [blue][green][red]."""
+    visited = np.zeros((size - 1,) * 3, bool)
+    for picture in source.visit(np.random.default_rng([seed, 3]), VISITED_DRAWS):
+        peak = np.iinfo(picture.dtype).max
+        cells = np.minimum(picture.reshape(-1, 3).astype(np.int64) * (size - 1) // peak, size - 2)
+        visited[cells[:, 2], cells[:, 1], cells[:, 0]] = True
+    return visited
+
+
+def pack_visited(visited: NDArray[np.bool_]) -> str:
+    """Return visited cells as text for the provenance: bits, deflated, base64."""
+    return base64.b64encode(zlib.compress(np.packbits(visited).tobytes(), 9)).decode()
+
+
+def _gather(config: AnyConfig, *, paired: bool) -> Pictures:
+    recipe: ColourRecipe = config.recipe
+    return gather_pictures(
+        Path(config.data) if config.data else None,
+        Path(config.val) if config.val else None,
+        config.task,
+        recipe,
+        config.seed,
+        paired=paired,
+        saturate=config.model.colour_space != "XYZ",
+    )
+
+
+def _score(restore: Restore, pairs: Sequence[Pair], config: AnyConfig) -> float:
+    return mean_finite_psnr(score_pairs(restore, pairs, config.task))
+
+
+def _apply(model: Model) -> Restore:
+    return lambda image: model.apply(image, threads=torch.get_num_threads())

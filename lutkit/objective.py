@@ -1,0 +1,92 @@
+"""Objectives: what a training loop lowers, drawn anew at every step. Imports torch, the trainable models and patches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from lutkit.data import PatchSource
+from lutkit.recipe import Recipe
+from lutkit.trainable import Trainable
+
+LARGEST_CODE = 255.0
+
+Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+class Objective(Protocol):
+    """A model with its data and its loss, as the training loop sees it."""
+
+    @property
+    def module(self) -> torch.nn.Module:
+        """What holds the parameters that are optimised and kept."""
+        ...
+
+    def loss(self, rng: np.random.Generator, step: int) -> torch.Tensor:
+        """Return the loss of a batch drawn from the generator, differentiable in the parameters."""
+        ...
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Return the parameters for Adam; a group's ``share`` multiplies its learning rate."""
+        ...
+
+    def confine(self) -> None:
+        """Bring the parameters back into their range after a step."""
+        ...
+
+    def helpers(self) -> dict[str, Any]:
+        """Return the state of what is trained beside the model, such as a critic, for the checkpoint."""
+        ...
+
+    def restore_helpers(self, state: dict[str, Any]) -> None:
+        """Take that state back; raises KeyError or RuntimeError where it is of something else."""
+        ...
+
+
+class PatchObjective:
+    """Patches of photos against what a model makes of their degraded versions.
+
+    Parameters
+    ----------
+    model : Trainable
+    recipe : Recipe
+    source : PatchSource
+    loss : callable
+        Of output and target, both 0 to 1.
+    """
+
+    def __init__(self, model: Trainable, recipe: Recipe, source: PatchSource, loss: Loss) -> None:
+        self.model = model
+        self._recipe = recipe
+        self._source = source
+        self._loss = loss
+
+    @property
+    def module(self) -> torch.nn.Module:
+        """The model's parameters."""
+        return self.model.module
+
+    def loss(self, rng: np.random.Generator, step: int) -> torch.Tensor:
+        """Return the loss of a batch of patches."""
+        device = next(self.module.parameters()).device
+        degraded, target = self._source.sample(rng, self._recipe.batch, self._recipe.crop)
+        codes = self.model.run(torch.from_numpy(degraded).to(device).float(), self._recipe.interval_at(step))
+        return self._loss(codes / LARGEST_CODE, torch.from_numpy(target).to(device) / LARGEST_CODE)
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Return all parameters in one group."""
+        return [{"params": list(self.module.parameters())}]
+
+    def confine(self) -> None:
+        """Bring the model's parameters back into their range."""
+        self.model.confine()
+
+    def helpers(self) -> dict[str, Any]:
+        """Return nothing: the model is all that is trained."""
+        return {}
+
+    def restore_helpers(self, state: dict[str, Any]) -> None:
+        """Take nothing back."""
