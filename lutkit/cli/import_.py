@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -80,7 +81,7 @@ def command(
         _import_network(kind, sources[0], output, task, overwrite=overwrite)
         return
     name, offsets = read_patterns(patterns)
-    options = {
+    options: dict[str, Any] = {
         "pattern": name,
         "patterns": offsets or None,
         "scale": scale,

@@ -18,21 +18,23 @@ if TYPE_CHECKING:
 
 @click.command(
     no_args_is_help=True,
-    epilog=examples("lutkit info sr-x4", "lutkit info runs/default", "lutkit info model.h5 --json"),
+    epilog=examples(
+        "lutkit info sr-x4", "lutkit info runs/default", "lutkit info look.cube", "lutkit info model.h5 --json"
+    ),
 )
 @model_argument
 @json_option
 def command(model: str, as_json: bool) -> None:
     """Show what a model is made of.
 
-    MODEL is a built-in name, an artefact or a run folder. Shown are family, task, scale, the index patterns of every
-    stage, the sizes of its tables, how far it sees, and where it came from.
+    MODEL is a built-in name, an artefact, a run folder or a colour LUT file. Shown are family, task, scale, the index
+    patterns of every stage or the steps that change colours, the sizes of tables, how far the model sees, and where it
+    came from.
     """
-    from lutkit.resolve import find_model
-    from lutkit_runtime.artefact import read_artefact
+    from lutkit.resolve import find_model, open_model
 
     source = find_model(model)
-    facts = describe_model(source, read_artefact(source.path))
+    facts = describe_model(source, open_model(source))
     if as_json:
         print_json(facts)
     else:
@@ -40,27 +42,37 @@ def command(model: str, as_json: bool) -> None:
 
 
 def describe_model(source: ModelSource, artefact: Artefact) -> dict[str, Any]:
-    """Return the facts of a model as JSON values; sizes in bytes, halo and receptive field in input pixels."""
+    """Return the facts of a model as JSON values; sizes in bytes, halo and receptive field in input pixels.
+
+    Models of single channels have ``stages``, those of colours ``steps`` and ``parameters``; their depth is null,
+    because they keep that of the picture.
+    """
+    from lutkit.cli.colour_info import describe_colours
+    from lutkit_runtime.program import Colour
+
     program = artefact.program
-    return {
+    colours = program.colour is Colour.RGB
+    common = {
         "model": source.label,
         "file": str(source.path),
         "file_bytes": source.path.stat().st_size,
         "family": program.family,
         "task": program.task,
         "scale": program.scale,
-        "depth": program.depth,
+        "depth": None if colours else program.depth,
         "colour": program.colour.value,
         "colour_space": program.colour_space,
         "halo": program.halo,
         "receptive_field": 2 * program.halo + 1,
         "table_bytes": sum(table.nbytes for table in artefact.tables.values()),
-        "stages": [
-            {"turns": turns, "tables": [_describe_lookup(lookup) for lookup in lookups]}
-            for turns, lookups in _stages(program.ops)
-        ],
-        "provenance": dict(artefact.provenance),
     }
+    special = describe_colours(artefact) if colours else {"stages": list(_describe_stages(program.ops))}
+    return {**common, **special, "provenance": dict(artefact.provenance)}
+
+
+def _describe_stages(ops: tuple[Op, ...]) -> Iterator[dict[str, Any]]:
+    for turns, lookups in _stages(ops):
+        yield {"turns": turns, "tables": [_describe_lookup(lookup) for lookup in lookups]}
 
 
 def _stages(ops: tuple[Op, ...]) -> Iterator[tuple[int, list[Lookup]]]:
@@ -91,10 +103,25 @@ def _describe_lookup(lookup: Lookup) -> dict[str, Any]:
 
 def _lines(facts: dict[str, Any]) -> Iterator[str]:
     """Yield the facts as text for people."""
-    field = facts["receptive_field"]
-    yield f"{facts['model']}: {facts['family']} for {facts['task']}, scale {facts['scale']}"
+    from lutkit.cli.colour_info import tell_colours
+
+    scale = f", scale {facts['scale']}" if "stages" in facts else ""
+    yield f"{facts['model']}: {facts['family']} for {facts['task']}{scale}"
     yield f"  file             {facts['file']} ({facts['file_bytes']:,} bytes)"
-    yield f"  works in         {facts['depth']} bits, {facts['colour_space']}, {facts['colour']}"
+    depth = "the picture's depth" if facts["depth"] is None else f"{facts['depth']} bits"
+    yield f"  works in         {depth}, {facts['colour_space']}, {facts['colour']}"
+    if "stages" in facts:
+        yield from _tell_stages(facts)
+    else:
+        yield f"  tables           {facts['table_bytes']:,} bytes"
+        yield from tell_colours(facts)
+    if facts["provenance"]:
+        yield "provenance"
+        yield from (f"  {name:<24} {value}" for name, value in _flatten(facts["provenance"]))
+
+
+def _tell_stages(facts: dict[str, Any]) -> Iterator[str]:
+    field = facts["receptive_field"]
     yield f"  sees             {field} x {field} pixels (halo {facts['halo']})"
     yield f"  tables           {facts['table_bytes']:,} bytes"
     for number, stage in enumerate(facts["stages"], 1):
@@ -106,9 +133,6 @@ def _lines(facts: dict[str, Any]) -> Iterator[str]:
                 f"  {'':<16} {table['nodes_per_axis']} nodes per axis, {table['entries']:,} x {table['outputs']} "
                 f"entries, {table['interpolation']}, {table['padding']} padding"
             )
-    if facts["provenance"]:
-        yield "provenance"
-        yield from (f"  {name:<24} {value}" for name, value in _flatten(facts["provenance"]))
 
 
 def _flatten(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:

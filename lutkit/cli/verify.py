@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,22 +17,26 @@ HEIGHT, WIDTH = 37, 45
 TILE = 16
 
 
-@click.command(no_args_is_help=True, epilog=examples("lutkit verify sr-x4", "lutkit verify model.h5"))
+@click.command(
+    no_args_is_help=True, epilog=examples("lutkit verify sr-x4", "lutkit verify model.h5", "lutkit verify look.cube")
+)
 @model_argument
 def command(model: str) -> None:
     """Check that a model is intact and runs as it should.
 
-    MODEL is a built-in name, an artefact or a run folder. Its hash and structure are checked, and every backend of this
-    machine runs it on a small picture: all must give the bytes of the reference, whole and in tiles.
+    MODEL is a built-in name, an artefact, a run folder or a colour LUT file. Its hash and structure are checked, and
+    every backend of this machine runs it on a small picture, models of colours at every depth: all must give the bytes
+    of the reference, whole and in tiles.
     """
-    from lutkit.resolve import find_model
-    from lutkit_runtime.artefact import read_artefact
+    from lutkit.resolve import find_model, open_model
     from lutkit_runtime.engine import Model, available_backends
 
-    path = find_model(model).path
-    artefact = read_artefact(path)
+    source = find_model(model)
+    path = source.path
+    artefact = open_model(source)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    click.echo(f"{path}: intact, {len(artefact.tables)} tables, sha256 {digest}")
+    count = len(artefact.tables)
+    click.echo(f"{path}: intact, {count} table{'s' if count != 1 else ''}, sha256 {digest}")
     backends = [name for name in available_backends() if name != "numpy"]
     samples = compare_backends(Model(artefact.program, artefact.tables), backends)
     click.echo(f"{path}: {' and '.join(['numpy', *backends])} agree on {samples:,} samples")
@@ -46,19 +51,40 @@ def compare_backends(model: Model, backends: list[str]) -> int:
 
     from lutkit_runtime.errors import BackendError
 
-    noise = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
-    ramp = np.add.outer(np.arange(HEIGHT) * 5, np.arange(WIDTH)).astype(np.uint8)
     samples = 0
-    for image in (noise, ramp):
-        expected = model.apply(image, backend="numpy")
+    for image, parameters in _make_cases(model):
+        expected = model.apply(image, backend="numpy", **parameters)
         samples += expected.size
         for backend in backends:
             for tile in (None, TILE):
-                found = model.apply(image, backend=backend, tile=tile)
-                different = int(np.count_nonzero(found != expected))
+                found = model.apply(image, backend=backend, tile=tile, **parameters)
+                # as bytes: floats that are not numbers are equal too
+                different = int(
+                    np.count_nonzero(found.view(f"u{found.itemsize}") != expected.view(f"u{found.itemsize}"))
+                )
                 if different:
                     raise BackendError(
                         f"backend '{backend}' differs from the reference in {different} of {expected.size} samples "
-                        f"(tile {tile}): use --backend numpy, and report it"
+                        f"({image.dtype}, tile {tile}): use --backend numpy, and report it"
                     )
     return samples
+
+
+def _make_cases(model: Model) -> Iterator[tuple[Any, dict[str, Any]]]:
+    """Yield pictures and parameters: 8 bits for models of single channels, else every depth, alpha and half strength."""
+    import numpy as np
+
+    from lutkit_runtime.program import Colour
+
+    noise = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
+    ramp = np.add.outer(np.arange(HEIGHT) * 5, np.arange(WIDTH)).astype(np.uint8)
+    if model.program.colour is not Colour.RGB:
+        yield from ((noise, {}), (ramp, {}))
+        return
+    wide = np.random.default_rng(1).integers(0, 65536, (HEIGHT, WIDTH, 4), dtype=np.uint16)
+    beyond = wide.astype(np.float32) / np.float32(40000) - np.float32(0.3)
+    halves: dict[str, Any] = {each.name: (each.low + each.default) / 2 for each in model.program.parameters}
+    for image in (noise, np.dstack([ramp] * 3), wide, beyond):
+        yield image, {}
+        if halves:
+            yield image, halves

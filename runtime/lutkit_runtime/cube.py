@@ -75,8 +75,11 @@ def locate(samples: NDArray[Any], scale: Float32, shift: Float32, last: Float32,
     return cell, position - cell.astype(np.float32)
 
 
-def interpolate_curves(cell: Any, fraction: Float32, curves: Float32) -> Float32:
-    """Return a + f (b - a) between neighbouring rows of curves (entries, 3), channel by channel; float32 (..., 3)."""
+def interpolate_curves(cell: Any, fraction: Any, curves: Any) -> Any:
+    """Return a + f (b - a) between neighbouring rows of curves (entries, 3), channel by channel, in the type of them.
+
+    Float32 is the arithmetic of pictures; float64 serves what is prepared once.
+    """
     channel = np.arange(3)
     below, above = curves[cell, channel], curves[cell + 1, channel]
     return below + fraction * (above - below)
@@ -89,15 +92,15 @@ def interpolate_cube(cell: Any, fraction: Float32, cube: Float32, size: int, kin
     return _interpolate_trilinear(cell, fraction, cube, size)
 
 
-def _interpolate_trilinear(cell: Any, fraction: Float32, cube: Float32, size: int) -> Float32:
+def _interpolate_trilinear(cell: Any, fraction: Any, cube: Any, size: int) -> Float32:
     """Interpolate along red, then green, then blue: each step is a + f (b - a)."""
     first = cell @ np.array([1, size, size * size])
     red, green, blue = (fraction[..., axis, None] for axis in range(3))
 
-    def along_red(row: Any) -> Float32:
+    def along_red(row: Any) -> Any:
         return cube[row] + red * (cube[row + 1] - cube[row])
 
-    def along_green(row: Any) -> Float32:
+    def along_green(row: Any) -> Any:
         below, above = along_red(row), along_red(row + size)
         return below + green * (above - below)
 

@@ -11,12 +11,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
+import numpy as np
 from numpy.typing import NDArray
 
 from lutkit_runtime.errors import ProgramError
 from lutkit_runtime.ops import ChannelOp, Ensemble, Kind, Lookup, Op, Slot, Value
 from lutkit_runtime.ops.ensemble import body_extent
 from lutkit_runtime.planes import LARGEST_CODE, Plane, follow_planes
+from lutkit_runtime.table_coding import LARGEST_VALUE
 
 MAX_SCALE = 16
 
@@ -178,7 +180,10 @@ class Program(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         values[self.output].expect(Kind.PICTURE, "the end of the program", self.output)
 
     def validate_tables(self, tables: Tables) -> None:
-        """Raise ProgramError unless every slot has a table of its shape and type, and no other tables are there."""
+        """Raise ProgramError unless every slot has a table of its shape and type that its ops can compute with.
+
+        No other tables may be there.
+        """
         slots = self.slots
         for name in sorted(slots.keys() ^ tables.keys()):
             problem = "has no table" if name in slots else "is not used by the program"
@@ -192,6 +197,13 @@ class Program(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
                     f"slot '{name}' has a table of {table.shape}; its lattice needs {slot.shape}: "
                     "run lutkit transfer again"
                 )
+            # the comparison is false for what is no number, too
+            if slot.dtype == "float32" and not np.abs(table).max() <= LARGEST_VALUE:
+                raise ProgramError(
+                    f"slot '{name}' holds values that are not finite numbers of at most {LARGEST_VALUE:g}"
+                )
+        for op in self.inner_ops():
+            op.validate_tables(tables)
 
     def fill_parameters(self, chosen: Mapping[str, float]) -> dict[str, float]:
         """Return the value of every parameter; raises ProgramError for unknown ones and values out of range."""

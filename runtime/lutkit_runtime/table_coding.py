@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-import math
 from typing import Any
 
 import msgspec
@@ -11,6 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lutkit_runtime.errors import ProgramError
+
+LARGEST_VALUE = 1e30
+"""Of a node, either way: sums of products with it stay finite in float32."""
 
 
 class Storage(enum.Enum):
@@ -37,11 +39,12 @@ class TableCoding(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     step: float = 1.0
 
     def validate(self, owner: str) -> None:
-        """Raise ProgramError, naming `owner`, unless offset and step are finite and the step is positive."""
-        if not math.isfinite(self.offset) or not 0 < self.step < math.inf:
+        """Raise ProgramError, naming `owner`, unless the step is positive and every code means a number in bounds."""
+        reach = abs(self.offset) + 32768 * self.step
+        if not self.step > 0 or not reach <= LARGEST_VALUE:
             raise ProgramError(
-                f"{owner} codes its entries by offset {self.offset} and step {self.step}; finite numbers and a step "
-                "above 0 are needed"
+                f"{owner} codes its entries by offset {self.offset} and step {self.step}; a step above 0 and values of "
+                f"at most {LARGEST_VALUE:g} are needed"
             )
 
     def decode(self, entries: NDArray[Any]) -> NDArray[np.float32]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import msgspec
+import numpy as np
 from numpy.typing import NDArray
 
 from lutkit_runtime.cube import Float32, scale_to_depth
@@ -102,7 +103,11 @@ class ColourRunner:
                 lookers[op.output] = self._make_looker(op.bind(fixed, self._tables))
         ops, leaving = self._trace(parameters)
 
+        @np.errstate(over="ignore", invalid="ignore")  # floats may be anything, infinite or no number
         def run(strip: Image, out: Image, threads: int | None) -> None:
+            if leaving == self._program.input:
+                out[...] = strip
+                return
             values: Values = {**fixed, self._program.input: strip}
             for op in ops:
                 if isinstance(op, ColourLookup):
@@ -125,13 +130,14 @@ class ColourRunner:
         """Return the ops for pixels that the result needs, and the value that leaves the program.
 
         A blend with amount 1 is what it blends in, so that the lookup before it may be the last op and finish in its
-        own arithmetic.
+        own arithmetic; one with amount 0 is what it started from.
         """
         names: dict[str, str] = {}
         ops: list[ColourOp] = []
         for op in self._program.ops:
-            if isinstance(op, Blend) and parameters[op.amount] == 1:
-                names[op.output] = names.get(op.changed, op.changed)
+            if isinstance(op, Blend) and parameters[op.amount] in (0, 1):
+                kept_input = op.changed if parameters[op.amount] else op.base
+                names[op.output] = names.get(kept_input, kept_input)
             elif isinstance(op, ColourLookup | ColourMatrix):
                 ops.append(_rename(op, input=names.get(op.input, op.input)))
             elif isinstance(op, Blend):

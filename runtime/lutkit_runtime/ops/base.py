@@ -120,6 +120,9 @@ class OpBase(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     def validate(self) -> None:
         """Raise ProgramError where a field is out of range or two fields contradict each other."""
 
+    def validate_tables(self, fill: Mapping[str, Any]) -> None:
+        """Raise ProgramError where tables of the right shape and type hold what the op cannot compute with."""
+
     def infer(self, values: Mapping[str, Value]) -> Value:
         """Return what the op makes of values of these kinds.
 

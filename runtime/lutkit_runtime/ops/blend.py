@@ -21,7 +21,7 @@ def to_unit(samples: NDArray[Any]) -> Float32:
 
 
 class Blend(OpBase, frozen=True, tag="blend"):
-    """Result = base + amount (changed - base), in float32; an amount of exactly 1 gives `changed` itself.
+    """Result = base + amount (changed - base), in float32; exactly 0 gives `base` itself, exactly 1 `changed`.
 
     Parameters
     ----------
@@ -54,7 +54,9 @@ class Blend(OpBase, frozen=True, tag="blend"):
 
     def mix(self, base: NDArray[Any], changed: NDArray[Any], amount: float) -> Float32:
         """Return base + amount (changed - base), float32 (..., 3)."""
-        start = to_unit(base)
+        if amount in (0, 1):
+            return to_unit(changed if amount else base)
+        start: Any = to_unit(base)
         return start + np.float32(amount) * (to_unit(changed) - start)
 
     def reference(self, planes: Mapping[str, Any], fill: Mapping[str, Any]) -> Any:

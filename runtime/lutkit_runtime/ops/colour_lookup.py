@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +14,7 @@ from lutkit_runtime.cube import (
     Arithmetic,
     CubeInterpolation,
     Float32,
+    fits_packed,
     interpolate_cube,
     interpolate_curves,
     interpolate_packed,
@@ -25,7 +25,7 @@ from lutkit_runtime.cube import (
 )
 from lutkit_runtime.errors import ProgramError
 from lutkit_runtime.ops.base import Kind, OpBase, Slot, Value
-from lutkit_runtime.table_coding import TableCoding
+from lutkit_runtime.table_coding import LARGEST_VALUE, TableCoding
 
 Triple = tuple[float, float, float]
 
@@ -48,9 +48,9 @@ class Domain(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def validate(self, owner: str) -> None:
         """Raise ProgramError, naming `owner`, unless every channel has finite ends in ascending order."""
         for low, high in zip(self.low, self.high, strict=True):
-            if not (math.isfinite(low) and math.isfinite(high) and low < high):
+            if not (abs(low) <= LARGEST_VALUE and abs(high) <= LARGEST_VALUE and low < high):
                 raise ProgramError(f"{owner} has a domain from {low} to {high}; finite, ascending ends are needed")
-            if not math.isfinite(1e6 / (high - low)):
+            if not high - low >= 1 / LARGEST_VALUE:
                 raise ProgramError(f"{owner} has a domain from {low} to {high}, which is too narrow to divide")
 
     def place(self, cells: int, stretch: float, peak: float) -> tuple[Float32, Float32, Float32]:
@@ -178,6 +178,16 @@ class ColourLookup(OpBase, frozen=True, tag="colour_lookup"):
                 f"op '{self.output}' asks for the packed arithmetic, which is for a stored cube with tetrahedral "
                 "interpolation; use float32"
             )
+
+    def validate_tables(self, fill: Mapping[str, Any]) -> None:
+        """Raise ProgramError where the packed arithmetic cannot hold the cube."""
+        if self.arithmetic is Arithmetic.PACKED and self.cube:
+            cube = self.cube.coding.decode(fill[self.cube.table])
+            if not fits_packed(cube):
+                raise ProgramError(
+                    f"op '{self.output}' asks for the packed arithmetic, which is for nodes within 0 and 1, but slot "
+                    f"'{self.cube.table}' holds {cube.min():g} to {cube.max():g}; use float32"
+                )
 
     def infer(self, values: Mapping[str, Value]) -> Value:
         """Return that the result is a picture; raises ProgramError where the inputs are something else."""

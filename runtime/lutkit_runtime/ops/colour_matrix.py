@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +13,9 @@ from lutkit_runtime.ops.base import Kind, OpBase, Value
 from lutkit_runtime.ops.blend import to_unit
 
 Triple = tuple[float, float, float]
+
+MAX_COEFFICIENT = 1e6
+"""More than any colour space needs; several matrices in a row stay finite in float32."""
 
 
 class ColourMatrix(OpBase, frozen=True, tag="colour_matrix"):
@@ -37,10 +39,12 @@ class ColourMatrix(OpBase, frozen=True, tag="colour_matrix"):
         return (self.input,)
 
     def validate(self) -> None:
-        """Raise ProgramError where a coefficient is not finite in float32."""
+        """Raise ProgramError where a coefficient is no number or absurdly large."""
         for number in (*self.offset, *(number for row in self.matrix for number in row)):
-            if not math.isfinite(number) or abs(number) > 1e30:
-                raise ProgramError(f"op '{self.output}' has the coefficient {number}; finite ones are needed")
+            if not abs(number) <= MAX_COEFFICIENT:
+                raise ProgramError(
+                    f"op '{self.output}' has the coefficient {number}; at most {MAX_COEFFICIENT:g} is possible"
+                )
 
     def infer(self, values: Mapping[str, Value]) -> Value:
         """Return that the result is a picture; raises ProgramError where the input is something else."""
@@ -49,8 +53,8 @@ class ColourMatrix(OpBase, frozen=True, tag="colour_matrix"):
 
     def transform(self, samples: Any) -> Float32:
         """Return the mixed colours (..., 3) float32 of samples (..., 3); terms are added red, green, blue, offset."""
-        colours = to_unit(samples)
-        rows = np.array(self.matrix, np.float32)
+        colours: Any = to_unit(samples)
+        rows: Any = np.array(self.matrix, np.float32)
         total = colours[..., 0, None] * rows[:, 0] + colours[..., 1, None] * rows[:, 1]
         return total + colours[..., 2, None] * rows[:, 2] + np.array(self.offset, np.float32)
 

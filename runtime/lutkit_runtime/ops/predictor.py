@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -73,8 +74,15 @@ class Predictor(OpBase, frozen=True, tag="predictor"):
         return Value(Kind.VECTOR, self.outputs)
 
     def open(self, fill: Mapping[str, Any]) -> OnnxNetwork:
-        """Return the network; raises ArtefactError where it cannot be read."""
-        return OnnxNetwork(np.ascontiguousarray(fill[self.slot]).reshape(-1), self.slot)
+        """Return the network; raises ArtefactError where it cannot be read, or takes and gives something else."""
+        network = OnnxNetwork(np.ascontiguousarray(fill[self.slot]).reshape(-1), self.slot)
+        taken, given = (1, 3, self.side, self.side), math.prod(network.output_shape)
+        if network.input_shape != taken or given != self.outputs:
+            raise ArtefactError(
+                f"network '{self.slot}' takes {network.input_shape} and gives {given} values, where {taken} and "
+                f"{self.outputs} are needed: make the model anew"
+            )
+        return network
 
     def predict(self, network: OnnxNetwork, picture: NDArray[Any]) -> NDArray[np.float32]:
         """Return the vector (outputs,) for a picture (H, W, 3); raises ArtefactError where the network fails."""
@@ -101,8 +109,9 @@ def sample_thumbnail(picture: NDArray[Any], side: int) -> NDArray[np.float32]:
     left, right, across = _place(picture.shape[1], side)
     down, across = down[:, None, None], across[None, :, None]
 
-    def read(rows: Any, columns: Any) -> NDArray[np.float32]:
-        return np.nan_to_num(to_unit(picture[rows[:, None], columns[None, :]]), nan=0.0, posinf=1.0, neginf=0.0)
+    def read(rows: Any, columns: Any) -> Any:
+        values = to_unit(picture[rows[:, None], columns[None, :]])
+        return np.nan_to_num(values, nan=0.0, posinf=1.0, neginf=0.0).astype(np.float32, copy=False)
 
     above = read(top, left) * (1 - across) + read(top, right) * across
     below = read(bottom, left) * (1 - across) + read(bottom, right) * across

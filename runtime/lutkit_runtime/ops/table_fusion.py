@@ -9,10 +9,10 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from lutkit_runtime.errors import ProgramError
+from lutkit_runtime.errors import ArtefactError, ProgramError
 from lutkit_runtime.ops.base import Kind, OpBase, Slot, Value
 from lutkit_runtime.ops.colour_lookup import MAX_CUBE_SIZE
-from lutkit_runtime.table_coding import TableCoding
+from lutkit_runtime.table_coding import LARGEST_VALUE, TableCoding
 
 MAX_BASES = 64
 
@@ -86,10 +86,18 @@ class TableFusion(OpBase, frozen=True, tag="table_fusion"):
         return Value(Kind.TABLE, self.size)
 
     def fuse(self, weights: NDArray[Any], tables: list[NDArray[np.float32]]) -> NDArray[np.float32]:
-        """Return the fused table, float32 of the shape of each of `tables`."""
+        """Return the fused table, float32 of the shape of each of `tables`.
+
+        Raises ArtefactError where weights are so large that it has no finite values.
+        """
         total = np.zeros(tables[0].shape, np.float64)
         for weight, table in zip(weights, tables, strict=True):
             total += float(weight) * table.astype(np.float64)
+        if not np.abs(total).max() <= LARGEST_VALUE:
+            raise ArtefactError(
+                f"op '{self.output}' fuses tables to values beyond {LARGEST_VALUE:g}, because the network gives weights "
+                f"up to {np.abs(weights).max():g}: make the model anew"
+            )
         return total.astype(np.float32)
 
     def reference(self, planes: Mapping[str, Any], fill: Mapping[str, Any]) -> Any:

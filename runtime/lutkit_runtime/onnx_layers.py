@@ -1,0 +1,139 @@
+"""Which layers a network may have, and the shapes that they make. Floor 2: imports errors and onnx_graph.
+
+What runs networks trusts the sizes in them, so every layer is followed with its shapes before it sees the file.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from numpy.typing import NDArray
+
+from lutkit_runtime.errors import ArtefactError
+from lutkit_runtime.onnx_graph import Attribute, Graph, Layer, Shape
+
+MAX_VALUES = 1 << 28
+"""Values that flow between two layers."""
+MAX_WINDOW = 1 << 10
+"""Lengths of kernels, strides, pads and dilations."""
+
+Arrays = Sequence[NDArray[Any]]
+
+
+def follow_shapes(graph: Graph) -> Shape:
+    """Return the shape of the output of a network.
+
+    Raises ArtefactError where a layer is unknown or does not fit what it reads.
+    """
+    shapes: dict[str, Shape] = {graph.input: graph.shape}
+    for layer in graph.layers:
+        source, *names = layer.inputs or ("",)
+        if source not in shapes or any(name not in graph.arrays for name in names):
+            raise ArtefactError(f"the layer '{layer.output}' reads what nothing before it makes")
+        if layer.kind not in _RULES:
+            raise ArtefactError(f"it has a layer {layer.kind[:40]!r}; known are {', '.join(_RULES)}")
+        if layer.output in shapes or layer.output in graph.arrays or not layer.output:
+            raise ArtefactError(f"'{layer.output}' is made twice")
+        rule, known = _RULES[layer.kind]
+        unknown = layer.attributes.keys() - known
+        if unknown:
+            raise ArtefactError(f"the layer '{layer.output}' has the unknown attribute '{min(unknown)}'")
+        shape = rule(layer, shapes[source], [graph.arrays[name] for name in names])
+        if math.prod(shape) > MAX_VALUES:
+            raise ArtefactError(f"the layer '{layer.output}' makes {math.prod(shape)} values; {MAX_VALUES} are allowed")
+        shapes[layer.output] = shape
+    if graph.output not in shapes:
+        raise ArtefactError(f"nothing makes the output '{graph.output}'")
+    return shapes[graph.output]
+
+
+def _keep(layer: Layer, shape: Shape, arrays: Arrays) -> Shape:
+    _expect(layer, not arrays)
+    for value in layer.attributes.values():
+        _expect(layer, isinstance(value, float))
+    return shape
+
+
+def _normalise(layer: Layer, shape: Shape, arrays: Arrays) -> Shape:
+    _expect(layer, len(shape) == 4 and len(arrays) == 2 and all(array.shape == shape[1:2] for array in arrays))
+    _expect(layer, all(array.dtype.kind == "f" for array in arrays))
+    epsilon = layer.attributes.get("epsilon", 1e-5)
+    _expect(layer, isinstance(epsilon, float) and 0 < epsilon <= 1)
+    return shape
+
+
+def _convolve(layer: Layer, shape: Shape, arrays: Arrays) -> Shape:
+    _expect(layer, len(shape) == 4 and len(arrays) in (1, 2) and arrays[0].ndim == 4)
+    _expect(layer, all(array.dtype.kind == "f" for array in arrays))
+    outputs, channels, *kernel = arrays[0].shape
+    _expect(layer, len(arrays) == 1 or arrays[1].shape == (outputs,))
+    (group,) = _numbers(layer, "group", (1,))
+    _expect(layer, group >= 1 and channels * group == shape[1] and outputs % group == 0)
+    _expect(layer, layer.attributes.get("auto_pad", "NOTSET") == "NOTSET")
+    _expect(layer, _numbers(layer, "kernel_shape", tuple(kernel)) == tuple(kernel))
+    strides, dilations = _numbers(layer, "strides", (1, 1)), _numbers(layer, "dilations", (1, 1))
+    pads = _numbers(layer, "pads", (0, 0, 0, 0))
+    _expect(layer, len(strides) == len(dilations) == 2 and len(pads) == 4)
+    _expect(layer, all(1 <= each <= MAX_WINDOW for each in (*strides, *dilations, *kernel)))
+    _expect(layer, all(0 <= each <= MAX_WINDOW for each in pads))
+    lengths: list[int] = []
+    for axis in range(2):
+        reach = (kernel[axis] - 1) * dilations[axis] + 1
+        room = shape[2 + axis] + pads[axis] + pads[axis + 2] - reach
+        _expect(layer, room >= 0)
+        lengths.append(room // strides[axis] + 1)
+    return (shape[0], outputs, *lengths)
+
+
+def _flatten(layer: Layer, shape: Shape, arrays: Arrays) -> Shape:
+    (axis,) = _numbers(layer, "axis", (1,))
+    _expect(layer, not arrays and axis == 1 and len(shape) >= 2)
+    return (math.prod(shape[:1]), math.prod(shape[1:]))
+
+
+def _reshape(layer: Layer, shape: Shape, arrays: Arrays) -> Shape:
+    _expect(layer, len(arrays) == 1 and arrays[0].dtype.kind == "i" and arrays[0].ndim == 1)
+    asked = tuple(int(each) for each in arrays[0])
+    _expect(layer, _numbers(layer, "allowzero", (0,)) in ((0,), (1,)))
+    # 0 and -1 stand for lengths to be found, in ways that depend on the version
+    if asked.count(-1) == 1 and all(each > 0 for each in asked if each != -1):
+        rest = math.prod(each for each in asked if each != -1)
+        asked = tuple(math.prod(shape) // rest if each == -1 else each for each in asked)
+    _expect(layer, 1 <= len(asked) <= 4 and all(each > 0 for each in asked) and math.prod(asked) == math.prod(shape))
+    return asked
+
+
+def _pool(layer: Layer, shape: Shape, arrays: Arrays) -> Shape:
+    _expect(layer, not arrays and len(shape) == 4)
+    return (*shape[:2], 1, 1)
+
+
+Rule = Callable[[Layer, Shape, Arrays], Shape]
+
+_RULES: dict[str, tuple[Rule, frozenset[str]]] = {
+    "Conv": (_convolve, frozenset({"auto_pad", "dilations", "group", "kernel_shape", "pads", "strides"})),
+    "LeakyRelu": (_keep, frozenset({"alpha"})),
+    "Relu": (_keep, frozenset()),
+    "Sigmoid": (_keep, frozenset()),
+    "Tanh": (_keep, frozenset()),
+    "InstanceNormalization": (_normalise, frozenset({"epsilon"})),
+    "GlobalAveragePool": (_pool, frozenset()),
+    "Flatten": (_flatten, frozenset({"axis"})),
+    "Reshape": (_reshape, frozenset({"allowzero"})),
+}
+
+
+def _numbers(layer: Layer, name: str, default: tuple[int, ...]) -> tuple[int, ...]:
+    """Return an attribute of one integer or several."""
+    value: Attribute = layer.attributes.get(name, default)
+    if isinstance(value, tuple):
+        return value
+    _expect(layer, isinstance(value, int))
+    return (int(value),)
+
+
+def _expect(layer: Layer, fits: bool) -> None:
+    if not fits:
+        raise ArtefactError(f"the layer '{layer.output}' ({layer.kind}) does not fit what it reads")
