@@ -31,6 +31,7 @@ COMMANDS: dict[str, CommandEntry] = {
     "export": CommandEntry("lutkit.cli.export", "Write a model in another format."),
     "info": CommandEntry("lutkit.cli.info", "Show what a model is made of."),
     "lint": CommandEntry("lutkit.cli.lint", "Look for faults in a model's colour cubes."),
+    "plot": CommandEntry("lutkit.cli.plot", "Draw what a model does to colours."),
     "models": CommandEntry("lutkit.cli.models", "List the built-in models."),
     "bench": CommandEntry("lutkit.cli.bench", "Measure how fast models run on this machine."),
     "verify": CommandEntry("lutkit.cli.verify", "Check that a model is intact and runs as it should."),
