@@ -4,8 +4,9 @@ Example
 -------
     GOMP_SPINCOUNT=10000 python tools/benchmark_colour_training.py
 
-The variable is what the command line sets itself. All contenders take turns, so that a busy machine slows them alike: the ratios are what to look at. grid_sample does the
-trilinear lookup only; it stands for what a program without kernels of its own would use. Needs the extra ``train``.
+The variable is what the command line sets itself. All contenders take turns, so that a busy machine slows them alike:
+the ratios are what to look at. grid_sample does the trilinear lookup only; it stands for what a program without kernels
+of its own would use. Needs the extra ``train``.
 """
 
 from __future__ import annotations
