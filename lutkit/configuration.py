@@ -52,6 +52,8 @@ class RunConfig(msgspec.Struct, Generic[Model, Plan], frozen=True, forbid_unknow
     seed : int
     data, val : str or None
         Folders of photos; None is generated images, or photos held out from `data`.
+    start : str or None
+        Folder of a run whose networks training starts from; None is networks drawn at random.
     origin : Origin or None
         Of imported networks, to whose training recipe, seed and folders say nothing.
     """
@@ -64,6 +66,7 @@ class RunConfig(msgspec.Struct, Generic[Model, Plan], frozen=True, forbid_unknow
     seed: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)] = 0
     data: str | None = None
     val: str | None = None
+    start: str | None = None
     origin: Origin | None = None
 
     @property

@@ -128,7 +128,12 @@ def _make_pair(path: Path, task: Task, seed: int, index: int) -> Pair:
 
 def _read_pair(path: Path, partner: Path, task: Task) -> Pair:
     scale = task.scale
-    target, small = crop_to_multiple(read_rgb(path), scale), read_rgb(partner)
+    if task.scores_colour:
+        from lutkit.colour.pairs import read_colours, read_target  # only now: they import this module
+
+        target, small = read_target(path), read_colours(partner)
+    else:
+        target, small = crop_to_multiple(read_rgb(path), scale), read_rgb(partner)
     if (small.shape[0] * scale, small.shape[1] * scale) != target.shape[:2]:
         raise _wrong_size(partner, small.shape[:2], path, target.shape[:2], scale)
     if task.scores_luma:

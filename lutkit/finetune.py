@@ -128,7 +128,9 @@ def finetune(job: FinetuneJob, device: torch.device, watch: Watch, *, resume: bo
 def check_free(job: FinetuneJob, *, resume: bool, overwrite: bool) -> None:
     """Raise DataError where an interrupted finetuning would be lost that nobody asked to give up."""
     if job.checkpoint.exists() and not resume and not overwrite:
-        raise DataError(f"an interrupted finetuning lies in {job.checkpoint}: go on with --resume, or start anew with -y")
+        raise DataError(
+            f"an interrupted finetuning lies in {job.checkpoint}: go on with --resume, or start anew with -y"
+        )
 
 
 def describe_job(job: FinetuneJob) -> dict[str, str]:

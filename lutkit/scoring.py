@@ -10,10 +10,13 @@ from pathlib import Path
 
 from lutkit.degradation import Task, find_task
 from lutkit.evaluate import Restore
-from lutkit.resolve import find_model, newest_artefact
+from lutkit.resolve import find_model, newest_artefact, open_model
 from lutkit.run import Run
-from lutkit_runtime.engine import load
+from lutkit_runtime.engine import Model
 from lutkit_runtime.errors import DataError
+
+LOOK = "look"
+"""Task of colour LUTs: they are scored on pairs as retouching is."""
 
 
 @dataclass(frozen=True)
@@ -52,18 +55,21 @@ def open_restorer(
     """
     path = Path(model)
     if path.is_dir() and newest_artefact(path) is None and Run(path).is_run():
-        from lutkit.spatial_workbench import load_model
+        from lutkit.workbench import find_family, find_workbench
 
         run = Run(path)
         config = run.read_config()
         _check_task(task, config.model.task)
         known = find_task(config.model.task, config.model.scale, config.task.name, sigma, quality)
-        return Restorer(load_model(run, config).restore, known, f"networks of the run {path}")
+        trained = find_workbench(find_family(config.family)).load(run, config)
+        return Restorer(trained.restore, known, f"networks of the run {path}")
     source = find_model(model)
-    loaded = load(source.path)
+    artefact = open_model(source)
+    loaded = Model(artefact.program, artefact.tables, artefact.provenance)
     own = loaded.provenance.get("task")
-    _check_task(task, loaded.program.task)
-    known = find_task(loaded.program.task, loaded.program.scale, own if isinstance(own, str) else None, sigma, quality)
+    kind = "retouch" if loaded.program.task == LOOK else loaded.program.task
+    _check_task(task, kind)
+    known = find_task(kind, loaded.program.scale, own if isinstance(own, str) else None, sigma, quality)
     return Restorer(lambda image: loaded.apply(image, backend=backend, threads=threads), known, source.description)
 
 

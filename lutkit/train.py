@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 
 from lutkit.allocator import keep_large_buffers
-from lutkit.checkpoints import load_checkpoint, save_networks
+from lutkit.checkpoints import load_checkpoint, load_networks, save_networks
 from lutkit.configuration import AnyConfig
 from lutkit.families import find_family
 from lutkit.loop import Loop, Progress, check_tensorboard
@@ -41,6 +43,7 @@ def train(run: Run, config: AnyConfig, device: torch.device, watch: Watch, *, re
         check_tensorboard()
     workbench = find_workbench(find_family(config.family))
     workbench.check(config)
+    start = load_networks(Run(Path(config.start)).network_file) if config.start else None
     keep_large_buffers()
     materials = workbench.gather(config, watch)
     if not resume:
@@ -48,6 +51,11 @@ def train(run: Run, config: AnyConfig, device: torch.device, watch: Watch, *, re
         run.write_config(config)
     torch.manual_seed(config.seed)
     training = workbench.build(config, materials, device)
+    if start is not None and not resume:
+        try:
+            training.objective.module.load_state_dict(start)
+        except RuntimeError as error:
+            raise DataError(f"networks of {config.start} are of another shape: start from a run made alike") from error
     loop = Loop(
         objective=training.objective,
         recipe=config.recipe,

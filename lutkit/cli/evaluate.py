@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -28,13 +29,16 @@ if TYPE_CHECKING:
         "lutkit eval sr-x4 --hr Set5/HR --lr Set5/LR_bicubic/X4",
         "lutkit eval denoise-25 --hr photos --sigma 25",
         "lutkit eval runs/default --hr photos --json",
+        "lutkit eval runs/retouch --hr pairs/target --lr pairs/input",
     ),
 )
 @model_argument
 @click.option("--hr", type=PATH, required=True, help="Folder of pictures as they should come out.")
 @click.option("--lr", type=PATH, help="Folder of degraded versions under the same names; made from --hr without it.")
 @click.option(
-    "--task", type=click.Choice(["sr", "denoise", "deblock"]), help="What the model undoes; default: its own."
+    "--task",
+    type=click.Choice(["sr", "denoise", "deblock", "retouch"]),
+    help="What the model undoes; default: its own.",
 )
 @click.option("--sigma", type=click.FloatRange(0, 255, min_open=True), help="Noise level; default: the model's.")
 @click.option("--quality", type=click.IntRange(1, 100), help="JPEG quality; default: the model's.")
@@ -59,33 +63,42 @@ def command(
     MODEL is a built-in name, an artefact or a run folder. Super-resolution: PSNR and SSIM of the luma (BT.601, 16 to
     235), pictures cropped to a multiple of the scale, PSNR without a border as wide as the scale; degraded versions are
     made as MATLAB's bicubic makes them. Denoising and deblocking: gray pictures of 8 bits, noise of a fixed seed.
+    Retouching and looks: 8-bit RGB, PSNR over all channels, SSIM, and the mean CIE 1976 colour difference.
     """
     import sys
 
-    from lutkit.evaluate import mean_psnr, mean_ssim, plan_made_pairs, plan_read_pairs, score_pairs
+    from lutkit.evaluate import plan_made_pairs, plan_read_pairs, score_pairs
     from lutkit.scoring import open_restorer
 
     restorer = open_restorer(model, task=task, sigma=sigma, quality=quality, backend=backend, threads=threads)
+    in_colour = restorer.task.scores_colour
     plan = plan_read_pairs(hr, lr, restorer.task) if lr else plan_made_pairs(hr, restorer.task, seed)
     pairs = (read() for read in plan)
     scores = score_pairs(restorer.restore, pairs, restorer.task, total=len(plan), show_progress=sys.stderr.isatty())
-    mean = {"psnr_y": mean_psnr(scores), "ssim_y": mean_ssim(scores)}
+    mean = _mean(scores)
     if as_json:
-        print_json({**_figures(**mean), "images": [_describe(score) for score in scores]})
+        images = [{"name": score.name, **_figures(score, in_colour=in_colour)} for score in scores]
+        print_json({**_figures(mean, in_colour=in_colour), "images": images})
         return
     width = max(len(score.name) for score in scores)
     click.echo(f"{restorer.description}, task {restorer.task.name}, {len(scores)} images", err=True)
-    for score in scores:
-        click.echo(f"{score.name:<{width}}  {score.psnr:8.4f} dB  {score.ssim:.5f}")
-    click.echo(f"{'mean':<{width}}  {mean['psnr_y']:8.4f} dB  {mean['ssim_y']:.5f}")
+    for score in (*scores, mean):
+        colour = "" if score.delta_e is None else f"  {score.delta_e:7.3f} dE"
+        click.echo(f"{score.name:<{width}}  {score.psnr:8.4f} dB  {score.ssim:.5f}{colour}")
 
 
-def _describe(score: Score) -> dict[str, Any]:
-    return {"name": score.name, **_figures(score.psnr, score.ssim)}
+def _mean(scores: Sequence[Score]) -> Score:
+    from lutkit.evaluate import Score, mean_delta_e, mean_psnr, mean_ssim
+
+    delta_e = mean_delta_e(scores) if scores[0].delta_e is not None else None
+    return Score("mean", mean_psnr(scores), mean_ssim(scores), delta_e)
 
 
-def _figures(psnr_y: float, ssim_y: float) -> dict[str, float | None]:
+def _figures(score: Score, *, in_colour: bool) -> dict[str, float | None]:
     """Return figures as JSON has them: an infinite PSNR or a missing SSIM is null."""
-    return {
-        name: value if abs(value) < float("inf") else None for name, value in (("psnr_y", psnr_y), ("ssim_y", ssim_y))
-    }
+    if in_colour:
+        figures: dict[str, float | None] = {"psnr": score.psnr, "ssim": score.ssim, "delta_e": score.delta_e}
+    else:
+        figures = {"psnr_y": score.psnr, "ssim_y": score.ssim}
+    finite = {name: value for name, value in figures.items() if value is not None and abs(value) < float("inf")}
+    return {name: finite.get(name) for name in figures}

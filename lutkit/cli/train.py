@@ -52,6 +52,7 @@ def _list_families() -> Iterable[str]:
     help="quick (default): within ten minutes on 2 cores; paper: as published.",
 )
 @click.option("--steps", type=click.IntRange(min=1), help="Optimisation steps; default: the preset's.")
+@click.option("--start", type=PATH, help="Run whose networks training starts from.")
 @click.option("--config", type=PATH, help="JSON or TOML file of fields that differ from the preset.")
 @optional_seed_option
 @device_option

@@ -29,6 +29,7 @@ def make_config(
     config: Path | None,
     seed: int | None,
     unpaired: bool | None = None,
+    start: Path | None = None,
 ) -> AnyConfig:
     """Return the configuration that options mean: the preset, then the `--config` file, then the options.
 
@@ -58,6 +59,7 @@ def make_config(
     options = {
         "data": str(data.resolve()) if data else None,
         "val": str(val.resolve()) if val else None,
+        "start": str(start.resolve()) if start else None,
         "sigma": sigma,
         "quality": quality,
         "seed": seed,

@@ -76,8 +76,10 @@ def command(
     write_artefact(target, artefact, overwrite=overwrite)
     if replaces and overwrite:
         folder.forget_finetuning()
-    click.echo(
+    compared = (
         f"network {fidelity.before:.3f} dB -> table {fidelity.after:.3f} dB ({fidelity.gain:+.3f} dB) on "
-        f"{fidelity.images} {fidelity.pairs}; wrote {target}",
-        err=True,
+        f"{fidelity.images} {fidelity.pairs}"
+        if fidelity.images
+        else "there are no pairs to compare network and table on"
     )
+    click.echo(f"{compared}; wrote {target}", err=True)

@@ -94,9 +94,11 @@ class UnpairedObjective:
 
     def loss(self, rng: np.random.Generator, step: int) -> torch.Tensor:
         """Update the critic, then return the generator's loss of a batch."""
-        for _ in range(self.recipe.critic_steps):
-            inputs, good, outputs, weights = self._run(rng)
-            self._update_critic(good, torch.cat([shrink(output[None]) for output in outputs]).detach())
+        for _ in range(self.recipe.critic_steps - 1):
+            _, good, outputs, _ = self._run(rng)
+            self._update_critic(good, outputs)
+        inputs, good, outputs, weights = self._run(rng)
+        self._update_critic(good, outputs)
         verdict = self._critic(torch.cat([shrink(output[None]) for output in outputs])).mean()
         changes = [(output - before).square().mean() for output, before in zip(outputs, inputs, strict=True)]
         content = self.recipe.content * torch.stack(changes).mean()
@@ -109,7 +111,8 @@ class UnpairedObjective:
         outputs, weights = self.model.run(inputs)
         return inputs, torch.cat([shrink(target[None]) for target in targets]), outputs, weights
 
-    def _update_critic(self, good: torch.Tensor, made: torch.Tensor) -> None:
+    def _update_critic(self, good: torch.Tensor, outputs: list[torch.Tensor]) -> None:
+        made = torch.cat([shrink(output[None]) for output in outputs]).detach()
         penalty = penalise_gradient(self._critic, good, made, self._points)
         loss = self._critic(made).mean() - self._critic(good).mean() + self.recipe.gradient_penalty * penalty
         self._optimiser.zero_grad()

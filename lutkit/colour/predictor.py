@@ -66,10 +66,24 @@ class ThumbnailNetwork(nn.Module):
         return self.last(self.layers(thumbnails)).flatten(1)
 
 
-def make_predictor(outputs: int, *, paired: bool) -> ThumbnailNetwork:
-    """Return a weight predictor; it starts near weights of 1, so that training starts at the identity."""
-    network = ThumbnailNetwork(outputs, (0, 1, 2, 3) if paired else (0,), dropout=0.5 if paired else 0.0)
-    nn.init.ones_(network.last.bias)
+def make_predictor(outputs: int, *, paired: bool, dropout: float = 0.5, spread: float = 1.0) -> ThumbnailNetwork:
+    """Return a weight predictor.
+
+    Parameters
+    ----------
+    outputs : int
+        Number of basis tables.
+    paired : bool
+        Which of the two published networks; dropout belongs to the one for pairs.
+    dropout : float
+        Published: 0.5.
+    spread : float
+        Scale of the last layer's first weights. With the published 1 the weights of different pictures differ by more
+        than 1 in the beginning; near 0 every weight starts at 1, which is the identity.
+    """
+    network = ThumbnailNetwork(outputs, (0, 1, 2, 3) if paired else (0,), dropout=dropout if paired else 0.0)
+    network.last.bias = nn.Parameter(torch.ones(outputs))
+    network.last.weight.data.mul_(spread)
     return network
 
 
@@ -107,7 +121,7 @@ def export_onnx(network: nn.Module, side: int = THUMBNAIL_SIDE) -> NDArray[np.ui
                 verbose=False,
             )
             assert program is not None
-            program.save(buffer)
+            program.save(buffer)  # type: ignore[arg-type]  # a stream is taken too
     except ImportError as error:
         raise DataError(f"writing ONNX files needs {error.name}: pip install 'lutkit[train]'") from error
     finally:

@@ -91,13 +91,10 @@ class ColourWorkbench:
             raise DataError("--lr belongs to other families: give --val a folder with input and targets")
         model = load_model(run, config.model)
         storage = Storage(options.storage or "float32")
-        pictures = _gather(config, paired=True) if options.val is None else None
-        if pictures and pictures.pairs:
-            pairs, described = pictures.pairs, pictures.pairs_description
-        elif options.val:
+        pictures = _gather(config, paired=config.model.training == "paired")
+        pairs, described = pictures.pairs, pictures.pairs_description
+        if options.val:
             pairs, described = read_validation(options.val, config.task, config.recipe, config.seed)
-        else:
-            pairs, described = [], "no pairs"
         tables = flatten_tables(model.bases)
         program, stored = store_tables(config.model, tables, storage, export_onnx(model.module.predictor))
         applied = Model(program, stored)
@@ -120,8 +117,7 @@ class ColourWorkbench:
                 "table_psnr": round(after, 4),
             }
         provenance["history"].append(step)
-        source = pictures.source if pictures else _gather(config, paired=True).source
-        visited = find_visited(source, config.model.size, config.seed)
+        visited = find_visited(pictures.source, config.model.size, config.seed)
         provenance["visited_cells"] = pack_visited(visited)
         return Artefact(program, stored, provenance), fidelity
 

@@ -50,6 +50,10 @@ class AdaptiveConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
         Of the pictures that go in: ``sRGB`` (8 or 16 bits), or ``XYZ`` (16 bits, as cameras' raw converters give it).
     interpolation : str
         ``trilinear`` (published) or ``tetrahedral``.
+    dropout : float
+        In the predictor for pairs while training; published: 0.5.
+    spread : float
+        Scale of the predictor's last layer at the start; published: 1. Near 0, training starts at the identity.
     task : str
         Always ``retouch``.
     """
@@ -59,6 +63,8 @@ class AdaptiveConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     training: Literal["paired", "unpaired"] = "paired"
     colour_space: Literal["sRGB", "XYZ"] = "sRGB"
     interpolation: Literal["trilinear", "tetrahedral"] = "trilinear"
+    dropout: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.5
+    spread: Annotated[float, msgspec.Meta(ge=0, le=1)] = 1.0
     task: Literal["retouch"] = "retouch"
 
     @property
@@ -95,10 +101,10 @@ workbench = "lutkit.colour.workbench:ColourWorkbench"
 
 
 def configure(preset: str, task: str | None) -> AdaptiveConfig:
-    """Return the default configuration; raises DataError for a task other than retouching."""
+    """Return the configuration, for quick training one that starts at the identity; raises DataError for a task other than retouching."""
     if task not in (None, "retouch"):
         raise DataError(f"{name} retouches pictures; it does not {task}: leave --task out, or choose another family")
-    return defaults
+    return defaults if preset == "paper" else msgspec.structs.replace(defaults, dropout=0.1, spread=0.02)
 
 
 def name_basis(number: int) -> str:
@@ -158,7 +164,7 @@ def network(config: AdaptiveConfig, samples: int, outputs: int) -> torch.nn.Modu
     """Return the trainable filling of the predictor's slot, (N, 3, 256, 256) to (N, outputs); `samples` is the side."""
     from lutkit.colour.predictor import make_predictor
 
-    return make_predictor(outputs, paired=config.training == "paired")
+    return make_predictor(outputs, paired=config.training == "paired", dropout=config.dropout, spread=config.spread)
 
 
 def loss(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
