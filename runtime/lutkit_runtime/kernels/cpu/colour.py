@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lutkit_runtime.cube import (
+    PACKED_WEIGHT,
     Arithmetic,
     CubeInterpolation,
     Float32,
@@ -19,12 +20,16 @@ from lutkit_runtime.cube import (
     scale_to_depth,
 )
 from lutkit_runtime.kernels.cpu import colour_curves, colour_float, colour_packed
+from lutkit_runtime.kernels.cpu.colour_lines import fit_lines
+from lutkit_runtime.kernels.cpu.colour_places import CHUNK
 from lutkit_runtime.kernels.cpu.compiling import limit_threads
 from lutkit_runtime.kernels.cpu.dealing import new_counter
 from lutkit_runtime.kernels.cpu.float_lanes import LANES
 from lutkit_runtime.ops.colour_lookup import BoundLookup, Domain
 
 Image = NDArray[Any]
+
+Prepared = TypeVar("Prepared")
 
 FEW_PIXELS = 1 << 13
 """Pictures of fewer pixels are left to the reference where a table of 65 536 codes would have to be made for them."""
@@ -78,17 +83,15 @@ class CompiledLooker:
         pixels = out.shape[0] * out.shape[1]
         if not pixels:
             return
-        needs_codes = op.curves is not None and samples.dtype == np.uint16
-        if needs_codes and pixels < FEW_PIXELS and f"{samples.dtype} {out.dtype}" not in self._prepared:
-            values = self._bound.look_up(samples[..., :3])
-            out[..., :3] = scale_to_depth(values, out.dtype)
+        if op.curves and samples.dtype == np.uint16 and pixels < FEW_PIXELS:
+            out[..., :3] = scale_to_depth(self._bound.look_up(samples[..., :3]), out.dtype)
             if out.shape[2] == 4:
                 out[..., 3] = samples[..., 3]
             return
         flat = np.ascontiguousarray(samples).reshape(-1)
         source, target = (0,) * samples.shape[2], (0,) * out.shape[2]
         with limit_threads(threads) as allowed:
-            workers = min(allowed, -(-pixels // colour_float.CHUNK))
+            workers = min(allowed, -(-pixels // CHUNK))
             if op.cube is None:
                 self._run_curves(flat, source, workers, out.reshape(-1), target)
             elif finishing and op.arithmetic is Arithmetic.PACKED and samples.dtype == np.uint8:
@@ -96,21 +99,26 @@ class CompiledLooker:
             else:
                 self._run_float(flat, source, workers, out.reshape(-1), target)
 
-    def _run_packed(self, flat: Image, workers: int, out: Image, target: tuple[int, ...]) -> None:
+    def _run_packed(self, flat: Image, workers: int, out: Image, channels: tuple[int, ...]) -> None:
         cube = self._bound.op.cube
         assert cube is not None
-        colour_packed.sum_tetrahedra(
+        lines, codes = self._prepare("packed positions", self._place_packed)
+        colour_packed.sum_colours(
             flat,
-            self._prepare("packed codes", self._pack_codes),
-            self._prepare("words", self._pack_nodes),
-            tuple(np.int32(cube.size**axis) for axis in range(3)),
-            np.empty(workers * colour_packed.CHUNK * 4, np.int32),
-            np.empty(workers * colour_packed.CHUNK * 4, np.int32),
-            np.empty(workers * colour_packed.CHUNK, np.uint64),
+            channels,
+            lines or (np.int32(0),) * 7,
+            codes,
+            np.int32((cube.size - 1) * PACKED_WEIGHT),
+            self._prepare("packed nodes", self._pack_nodes),
+            _list_strides(1, cube.size),
+            np.empty(workers * CHUNK * 4, np.uint8),
+            np.empty(workers * CHUNK * 3, np.int32),
+            np.empty(workers * CHUNK * 3, np.int32),
+            np.empty(workers * CHUNK * 2, np.int32),
+            np.empty(workers * LANES, np.uint8),
             workers,
             new_counter(),
             out,
-            target,
         )
 
     def _run_float(
@@ -126,7 +134,7 @@ class CompiledLooker:
                 curves = self._prepare("curves", self._join_curves)
                 curve_axes = _join_axes(op.curves.domain, op.curves.entries - 1, 1.0, peak)
             else:
-                codes = self._prepare(f"{flat.dtype} {out.dtype}", lambda: self._place_codes(flat.dtype))
+                codes = self._prepare(f"positions of {flat.dtype}", lambda: self._place_codes(flat.dtype))
             peak = 1.0
         cells = op.cube.size - 1
         tetrahedral = op.cube.interpolation is CubeInterpolation.TETRAHEDRAL
@@ -139,10 +147,11 @@ class CompiledLooker:
             _join_axes(op.cube.domain, cells, op.cube.stretch, peak),
             cells,
             self._prepare("nodes", self._widen_nodes),
-            tuple(np.int32(LANES * op.cube.size**axis) for axis in range(3)),
-            np.empty(workers * colour_float.CHUNK * 3, np.float32),
-            np.empty(workers * colour_float.CHUNK * 3, np.int32),
-            np.empty(workers * colour_float.CHUNK * 4, np.float32) if tetrahedral else None,
+            _list_strides(LANES, op.cube.size),
+            np.empty(workers * CHUNK * 4, flat.dtype),
+            np.empty(workers * CHUNK * 3, np.float32),
+            np.empty(workers * CHUNK * 3, np.int32),
+            np.empty(workers * CHUNK * 4, np.float32) if tetrahedral else None,
             np.empty(workers * LANES, out.dtype),
             workers,
             new_counter(),
@@ -161,7 +170,8 @@ class CompiledLooker:
                 source,
                 self._prepare("curves", self._join_curves),
                 _join_axes(curves.domain, curves.entries - 1, 1.0, 1.0),
-                np.empty(workers * colour_curves.CHUNK * 3, np.float32),
+                np.empty(workers * CHUNK * 4, np.float32),
+                np.empty(workers * CHUNK * 3, np.float32),
                 workers,
                 new_counter(),
                 out,
@@ -169,12 +179,12 @@ class CompiledLooker:
             )
             return
         table = self._prepare(
-            f"{flat.dtype} {out.dtype}",
+            f"{out.dtype} of {flat.dtype}",
             lambda: _join_columns(scale_to_depth(self._bound.look_up(_list_codes(flat.dtype)), out.dtype)),
         )
         colour_curves.replace_codes(flat, source, table, workers, new_counter(), out, target)
 
-    def _prepare(self, name: str, build: Callable[[], NDArray[Any]]) -> NDArray[Any]:
+    def _prepare(self, name: str, build: Callable[[], Prepared]) -> Prepared:
         """Return what `build` makes, which is made once."""
         with self._preparing:
             if name not in self._prepared:
@@ -190,17 +200,24 @@ class CompiledLooker:
         return rows.reshape(-1)
 
     def _pack_nodes(self) -> NDArray[np.uint64]:
-        assert self._bound.cube is not None
-        return pack_nodes(self._bound.cube)
+        """Return the nodes as four 16-bit integers each, and what is read beyond the last one with weight 0."""
+        cube = self._bound.op.cube
+        assert cube is not None and self._bound.cube is not None
+        words = pack_nodes(self._bound.cube)
+        lane, mask = np.uint64(21), np.uint64((1 << 21) - 1)
+        nodes = words & mask | (words >> lane & mask) << np.uint64(16) | (words >> lane >> lane) << np.uint64(32)
+        return np.concatenate([nodes, np.zeros(1 + cube.size + cube.size**2, np.uint64)])
 
-    def _pack_codes(self) -> NDArray[np.uint32]:
-        """Return fraction and row of every code's cell in one integer, red, green, blue; (768,)."""
+    def _place_packed(self) -> tuple[tuple[np.int32, ...] | None, NDArray[np.int32] | None]:
+        """Return lines that give the position of every 8-bit code, or a table where there are none."""
         cube = self._bound.op.cube
         assert cube is not None
         cells, fractions = self._bound.split_codes()
-        # curves that are not numbers somewhere must not lead out of the table
-        rows = cells.clip(0, cube.size - 2) * cube.size ** np.arange(3)
-        return _join_columns((fractions.clip(0, 512) << colour_packed.OFFSET_BITS | rows).astype(np.uint32))
+        last = (cube.size - 1) * PACKED_WEIGHT
+        # curves that are not numbers somewhere must not lead out of the cube
+        positions = (cells * PACKED_WEIGHT + fractions).clip(0, last)
+        lines = fit_lines(positions, last)
+        return lines, _join_columns(positions.astype(np.int32)) if lines is None else None
 
     def _join_curves(self) -> Float32:
         assert self._bound.curves is not None
@@ -232,6 +249,11 @@ def _join_columns(table: Image) -> Image:
     return np.ascontiguousarray(table.T).reshape(-1)
 
 
+def _list_strides(node: int, size: int) -> tuple[np.int32, np.int32, np.int32]:
+    """Return the distances of neighbours along red, green and blue where a node takes `node` entries."""
+    return np.int32(node), np.int32(node * size), np.int32(node * size**2)
+
+
 def _join_axes(domain: Domain, cells: int, stretch: float, peak: float) -> tuple[np.float32, ...]:
     """Return scale, shift and last position, red, green, blue each."""
-    return tuple(np.concatenate(domain.place(cells, stretch, peak)))
+    return tuple(np.float32(number) for row in domain.place(cells, stretch, peak) for number in row)

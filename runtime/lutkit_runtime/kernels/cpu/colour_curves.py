@@ -7,7 +7,7 @@ import numpy as np
 from numba import prange
 from numpy.typing import NDArray
 
-from lutkit_runtime.kernels.cpu.colour_places import CHUNK, follow_curves
+from lutkit_runtime.kernels.cpu.colour_places import CHUNK, follow_curves, split_pixels
 from lutkit_runtime.kernels.cpu.compiling import compile_kernel
 from lutkit_runtime.kernels.cpu.dealing import take_next
 
@@ -34,7 +34,7 @@ def replace_codes(
     table : (3 * codes,)
         What every code of red, of green and of blue becomes.
     """
-    for worker in prange(workers):
+    for _worker in prange(workers):
         step, pixel = _U(len(source)), _U(len(target))
         pixels = _U(len(out)) // pixel
         codes = _U(len(table)) // _U(3)
@@ -57,6 +57,7 @@ def bend_colours(
     source: tuple[int, ...],
     curves: NDArray[np.float32],
     axes: tuple[np.float32, ...],
+    planes: NDArray[np.float32],
     values: NDArray[np.float32],
     workers: int,
     counter: NDArray[np.int64],
@@ -71,24 +72,26 @@ def bend_colours(
         As for `mix_colours`.
     curves : (3 * entries,)
     axes : (scale, shift, last), red, green, blue each
+    planes : (workers * CHUNK * 4,)
     values : (workers * CHUNK * 3,)
         Scratch.
     """
     for worker in prange(workers):
-        step, pixel = _U(len(source)), _U(len(target))
+        pixel = _U(len(target))
         pixels = _U(len(out)) // pixel
-        at = _U(3 * CHUNK) * _U(worker)
+        plane, at = _U(4) * _CHUNK * _U(worker), _U(3) * _CHUNK * _U(worker)
         while True:
             begin = _U(take_next(counter)) * _CHUNK
             if begin >= pixels:
                 break
             count = min(_CHUNK, pixels - begin)
-            first, here = begin * step, begin * pixel
-            follow_curves(samples, first, step, curves, axes, values, at, count)
+            first, here = begin * _U(len(source)), begin * pixel
+            split_pixels(samples, first, source, planes, plane, count)
+            follow_curves(planes, plane, curves, axes, values, at, count)
             for x in range(count):
                 to = here + x * pixel
                 out[to] = values[at + x]
                 out[to + _U(1)] = values[at + _CHUNK + x]
                 out[to + _U(2)] = values[at + _CHUNK + _CHUNK + x]
                 if len(target) == 4:
-                    out[to + _U(3)] = samples[first + x * step + _U(3)]
+                    out[to + _U(3)] = planes[plane + _CHUNK + _CHUNK + _CHUNK + x]

@@ -15,10 +15,25 @@ import numpy as np
 from numba import njit, prange
 from numpy.typing import NDArray
 
-from lutkit_runtime.kernels.cpu.colour_places import CHUNK, follow_curves, place_codes, place_samples, place_values
+from lutkit_runtime.kernels.cpu.colour_places import (
+    CHUNK,
+    follow_curves,
+    place_codes,
+    place_pixels,
+    place_values,
+    split_pixels,
+)
 from lutkit_runtime.kernels.cpu.compiling import compile_kernel
 from lutkit_runtime.kernels.cpu.dealing import take_next
-from lutkit_runtime.kernels.cpu.float_lanes import LANES, add_lanes, load_lanes, mix_lanes, store_lanes, weigh_lanes
+from lutkit_runtime.kernels.cpu.float_lanes import (
+    LANES,
+    add_lanes,
+    load_lanes,
+    mix_lanes,
+    store_lanes,
+    store_lanes_and,
+    weigh_lanes,
+)
 
 _F = np.float32
 _I = np.int32
@@ -27,7 +42,7 @@ _1 = np.float32(1)
 _CHUNK = _U(CHUNK)
 
 
-@njit(inline="always")
+@njit(error_model="numpy", forceinline=True)
 def _find_tetrahedra(positions, at, cells, strides, rows, weights, to, count):
     """Twin of `walk_tetrahedron`: rows of the first three vertices, and all four weights."""
     stride_r, stride_g, stride_b = strides
@@ -56,7 +71,7 @@ def _find_tetrahedra(positions, at, cells, strides, rows, weights, to, count):
         weights[to + _CHUNK + _CHUNK + _CHUNK + x] = least
 
 
-@njit(inline="always")
+@njit(error_model="numpy", forceinline=True)
 def _mix_tetrahedron(nodes, far, rows, at, weights, to, x):
     """Twin of `_interpolate_tetrahedral` for one pixel."""
     first = _U(rows[at + x])
@@ -68,7 +83,7 @@ def _mix_tetrahedron(nodes, far, rows, at, weights, to, x):
     return add_lanes(total, last)
 
 
-@njit(inline="always")
+@njit(error_model="numpy", forceinline=True)
 def _find_cells(positions, at, cells, strides, rows, count):
     """Twin of `locate`: rows of the near corners; the positions become fractions."""
     stride_r, stride_g, stride_b = strides
@@ -81,7 +96,7 @@ def _find_cells(positions, at, cells, strides, rows, count):
         positions[at + _CHUNK + _CHUNK + x] = b - _F(cell_b)
 
 
-@njit(inline="always")
+@njit(error_model="numpy", forceinline=True)
 def _mix_face(nodes, row, green, red, blue_or_green):
     """Mix four corners of a cell along red, then along green."""
     low = mix_lanes(red, load_lanes(nodes, row), load_lanes(nodes, row + _U(LANES)))
@@ -89,7 +104,7 @@ def _mix_face(nodes, row, green, red, blue_or_green):
     return mix_lanes(blue_or_green, low, high)
 
 
-@njit(inline="always")
+@njit(error_model="numpy", forceinline=True)
 def _mix_cell(nodes, green, blue, rows, at, fractions, x):
     """Twin of `_interpolate_trilinear` for one pixel."""
     row = _U(rows[at + x])
@@ -110,6 +125,7 @@ def mix_colours(
     cells: int,
     nodes: NDArray[np.float32],
     strides: tuple[np.int32, np.int32, np.int32],
+    planes: NDArray[np.uint8 | np.uint16 | np.float32],
     positions: NDArray[np.float32],
     rows: NDArray[np.int32],
     weights: NDArray[np.float32] | None,
@@ -138,6 +154,8 @@ def mix_colours(
         Red, green, blue, and a number that is not used.
     strides
         Distances of neighbouring nodes in `nodes`.
+    planes : (workers * CHUNK * 4,)
+        Scratch.
     positions, rows : (workers * CHUNK * 3,)
     weights : (workers * CHUNK * 4,), or None
         Scratch. Without weights the interpolation is trilinear, otherwise tetrahedral.
@@ -153,9 +171,10 @@ def mix_colours(
         As long as a pixel of `out`; with 4, the alpha of the samples is copied.
     """
     for worker in prange(workers):
-        step, pixel = _U(len(source)), _U(len(target))
+        pixel = _U(len(target))
         pixels = _U(len(out)) // pixel
         at, to, end = _U(3 * CHUNK) * _U(worker), _U(4 * CHUNK) * _U(worker), _U(LANES) * _U(worker)
+        alphas = to + _U(3) * _CHUNK
         green, blue = _U(strides[1]), _U(strides[2])
         far = _U(LANES) + green + blue
         last_cell = _I(cells - 1)
@@ -164,30 +183,37 @@ def mix_colours(
             if begin >= pixels:
                 break
             count = min(_CHUNK, pixels - begin)
-            first, here = begin * step, begin * pixel
+            first, here = begin * _U(len(source)), begin * pixel
             if codes is not None:
-                place_codes(samples, first, step, codes, positions, at, count)
+                split_pixels(samples, first, source, planes, to, count)
+                place_codes(planes, to, codes, positions, at, count)
             elif curves is not None:
-                follow_curves(samples, first, step, curves, curve_axes, positions, at, count)
-                place_values(positions, at, axes, count)
+                split_pixels(samples, first, source, planes, to, count)
+                follow_curves(planes, to, curves, curve_axes, positions, at, count)
+                place_values(axes, positions, at, count)
             else:
-                place_samples(samples, first, step, axes, positions, at, count)
-            # a pixel of three is stored as four samples, of which the next pixel overwrites the last; but what follows
-            # a chunk may belong to another thread
-            whole = count if len(target) == 4 else count - _U(1)
+                place_pixels(samples, first, source, axes, positions, at, planes, to, count)
             if weights is None:
                 _find_cells(positions, at, last_cell, strides, rows, count)
-                for x in range(whole):
-                    store_lanes(_mix_cell(nodes, green, blue, rows, at, positions, x), out, here + x * pixel)
-                store_lanes(_mix_cell(nodes, green, blue, rows, at, positions, count - _U(1)), ends, end)
             else:
                 _find_tetrahedra(positions, at, last_cell, strides, rows, weights, to, count)
-                for x in range(whole):
-                    store_lanes(_mix_tetrahedron(nodes, far, rows, at, weights, to, x), out, here + x * pixel)
-                store_lanes(_mix_tetrahedron(nodes, far, rows, at, weights, to, count - _U(1)), ends, end)
-            if len(target) == 4:
-                for x in range(count):
-                    out[here + x * _U(4) + _U(3)] = samples[first + x * _U(4) + _U(3)]
-            else:
+            # a pixel of three is stored as four samples, of which the next pixel overwrites the last; but what follows a
+            # chunk may belong to another thread
+            whole = count if len(target) == 4 else count - _U(1)
+            for x in range(whole):
+                if weights is None:
+                    colour = _mix_cell(nodes, green, blue, rows, at, positions, x)
+                else:
+                    colour = _mix_tetrahedron(nodes, far, rows, at, weights, to, x)
+                if len(target) == 4:
+                    store_lanes_and(colour, planes[alphas + x], out, here + x * pixel)
+                else:
+                    store_lanes(colour, out, here + x * pixel)
+            if len(target) == 3:
+                if weights is None:
+                    colour = _mix_cell(nodes, green, blue, rows, at, positions, whole)
+                else:
+                    colour = _mix_tetrahedron(nodes, far, rows, at, weights, to, whole)
+                store_lanes(colour, ends, end)
                 for channel in range(3):
-                    out[here + whole * _U(3) + _U(channel)] = ends[end + _U(channel)]
+                    out[here + whole * pixel + _U(channel)] = ends[end + _U(channel)]

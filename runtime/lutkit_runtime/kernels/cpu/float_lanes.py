@@ -1,5 +1,6 @@
 # pyright: basic, reportAttributeAccessIssue=false
-"""Four float32 numbers in one vector register, for kernels that fetch a colour at once. Imports Numba and NumPy only.
+"""Four float32 numbers in one vector register, for kernels that fetch a colour at once. Imports Numba, and
+`scale_to_depth`.
 
 LLVM turns a loop over pixels that looks colours up into gathers of single numbers, a dozen per pixel; four loads of whole
 rows and arithmetic on them are several times faster, on every processor. Numba has no such type, so here is one. All
@@ -19,6 +20,8 @@ from numba.core import config
 from numba.extending import intrinsic, models, register_model
 from numpy.typing import NDArray
 
+from lutkit_runtime.cube import scale_to_depth
+
 LANES = 4
 
 
@@ -37,7 +40,7 @@ class _LanesModel(models.PrimitiveModel):
         super().__init__(manager, kind, _FLOATS)
 
 
-def _point(context: Any, builder: Any, kind: Any, value: Any, index: Any, lanes: ir.VectorType) -> Any:
+def _point(context: Any, builder: Any, kind: Any, value: Any, index: Any, lanes: Any) -> Any:
     """Return the address of an entry of an array, as that of a vector."""
     array = context.make_array(kind)(context, builder, value)
     return builder.bitcast(builder.gep(array.data, [index]), lanes.as_pointer())
@@ -56,7 +59,7 @@ def _constant(value: float) -> Any:
 @intrinsic
 def _load(typing_context: Any, array: Any, index: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.load(_point(context, builder, signature.args[0], *arguments, _FLOATS), align=4)
+        return builder.load(_point(context, builder, signature.args[0], arguments[0], arguments[1], _FLOATS), align=4)
 
     return _LANES(array, types.uint64), generate
 
@@ -99,8 +102,20 @@ def _mix(typing_context: Any, fraction: Any, below: Any, above: Any) -> Any:
     return _LANES(types.float32, _LANES, _LANES), generate
 
 
-def _mix_plainly(fraction: np.float32, below: NDArray[np.float32], above: NDArray[np.float32]) -> NDArray[np.float32]:
+def _mix_plainly(fraction: np.float32, below: NDArray[np.float32], above: NDArray[np.float32]) -> NDArray[Any]:
     return below + fraction * (above - below)
+
+
+def _convert(builder: Any, lanes: Any, kind: Any) -> Any:
+    """Twin of `scale_to_depth`: turn lanes into entries of an array."""
+    if kind.dtype == types.float32:
+        return lanes
+    peak, zero = _constant(2.0**kind.dtype.bitwidth - 1), _constant(0.0)
+    scaled = builder.fadd(builder.fmul(lanes, peak), _constant(0.5))
+    above = builder.select(builder.fcmp_ordered(">", scaled, zero), scaled, zero)
+    inside = builder.select(builder.fcmp_ordered("<", above, peak), above, peak)
+    wide = builder.fptosi(inside, ir.VectorType(ir.IntType(32), LANES))
+    return builder.trunc(wide, ir.VectorType(ir.IntType(kind.dtype.bitwidth), LANES))
 
 
 @intrinsic
@@ -108,27 +123,34 @@ def _store(typing_context: Any, lanes: Any, array: Any, index: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         lanes, array, index = arguments
         kind = signature.args[1]
-        if kind.dtype != types.float32:
-            # twin of `scale_to_depth`
-            peak = _constant(2.0**kind.dtype.bitwidth - 1)
-            scaled = builder.fadd(builder.fmul(lanes, peak), _constant(0.5))
-            zero = _constant(0.0)
-            above = builder.select(builder.fcmp_ordered(">", scaled, zero), scaled, zero)
-            inside = builder.select(builder.fcmp_ordered("<", above, peak), above, peak)
-            wide = builder.fptosi(inside, ir.VectorType(ir.IntType(32), LANES))
-            lanes = builder.trunc(wide, ir.VectorType(ir.IntType(kind.dtype.bitwidth), LANES))
-        place = _point(context, builder, kind, array, index, lanes.type)
-        builder.store(lanes, place, align=kind.dtype.bitwidth // 8)
+        entries = _convert(builder, lanes, kind)
+        place = _point(context, builder, kind, array, index, entries.type)
+        builder.store(entries, place, align=kind.dtype.bitwidth // 8)
         return context.get_dummy_value()
 
     return types.void(_LANES, array, types.uint64), generate
 
 
 def _store_plainly(lanes: NDArray[np.float32], array: NDArray[Any], index: int) -> None:
-    if array.dtype.kind != "f":
-        peak = np.float32(np.iinfo(array.dtype).max)
-        lanes = (lanes * peak + np.float32(0.5)).clip(np.float32(0), peak)
-    array[index : index + LANES] = lanes.astype(array.dtype)
+    array[index : index + LANES] = scale_to_depth(lanes, array.dtype)
+
+
+@intrinsic
+def _store_and(typing_context: Any, lanes: Any, fourth: Any, array: Any, index: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        lanes, fourth, array, index = arguments
+        kind = signature.args[2]
+        entries = builder.insert_element(_convert(builder, lanes, kind), fourth, ir.Constant(ir.IntType(32), LANES - 1))
+        place = _point(context, builder, kind, array, index, entries.type)
+        builder.store(entries, place, align=kind.dtype.bitwidth // 8)
+        return context.get_dummy_value()
+
+    return types.void(_LANES, array.dtype, array, types.uint64), generate
+
+
+def _store_and_plainly(lanes: NDArray[np.float32], fourth: Any, array: NDArray[Any], index: int) -> None:
+    _store_plainly(lanes, array, index)
+    array[index + LANES - 1] = fourth
 
 
 _PLAIN = bool(config.DISABLE_JIT)
@@ -144,3 +166,5 @@ mix_lanes: Any = _mix_plainly if _PLAIN else _mix
 store_lanes: Any = _store_plainly if _PLAIN else _store
 """``store_lanes(lanes, array, index)``: to four neighbouring entries of a uint8, uint16 or float32 array, as
 `scale_to_depth` converts."""
+store_lanes_and: Any = _store_and_plainly if _PLAIN else _store_and
+"""``store_lanes_and(lanes, fourth, array, index)``: likewise three lanes, and an entry of the array's own type."""
