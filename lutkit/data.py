@@ -264,8 +264,8 @@ def validation_pairs(photos: Sequence[Image8], task: Task, seed: int) -> list[tu
 def validation_pair(photo: Image8, task: Task, seed: int, index: int) -> tuple[Image8, Image8]:
     """Degrade the photo that has a place in a list; as `validation_pairs`, one by one."""
     _validate_size(photo, task.scale, f"validation photo {index}")
-    target = crop_to_multiple(convert_to_luma(photo) if task.scores_luma else photo, task.scale)
-    return task.degrade(target, np.random.default_rng([seed, index])), target
+    clean = crop_to_multiple(convert_to_luma(photo) if task.scores_luma else photo, task.scale)
+    return task.degrade(clean, np.random.default_rng([seed, index])), task.aim(clean)
 
 
 def _validate_size(photo: Image8, scale: int, name: str) -> None:

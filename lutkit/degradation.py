@@ -46,6 +46,10 @@ class Task(Protocol):
         """Degrade an image, uint8 (H, W) or (H, W, 3); sides are cropped to multiples of `scale` first."""
         ...
 
+    def aim(self, image: Image8) -> Image8:
+        """Return what a model should make of the degraded version of an image: mostly the image itself."""
+        ...
+
 
 @dataclass(frozen=True)
 class Downscale:
@@ -82,6 +86,10 @@ class Downscale:
     def degrade(self, image: Image8, rng: np.random.Generator) -> Image8:
         """Return uint8 (H // scale, W // scale) or with 3 appended; the generator is not used."""
         return resize_bicubic(crop_to_multiple(image, self.scale), Fraction(1, self.scale))
+
+    def aim(self, image: Image8) -> Image8:
+        """Return the image itself."""
+        return image
 
 
 @dataclass(frozen=True)
@@ -126,6 +134,10 @@ class AddNoise:
         noisy += image
         return np.clip(np.rint(noisy, out=noisy), 0, 255, out=noisy).astype(np.uint8)
 
+    def aim(self, image: Image8) -> Image8:
+        """Return the image itself."""
+        return image
+
 
 @dataclass(frozen=True)
 class CompressJpeg:
@@ -169,6 +181,10 @@ class CompressJpeg:
             with Image.open(file) as compressed:
                 return np.array(compressed)
 
+    def aim(self, image: Image8) -> Image8:
+        """Return the image itself."""
+        return image
+
 
 @dataclass(frozen=True)
 class Retouch:
@@ -193,6 +209,12 @@ class Retouch:
         from lutkit.colour.defects import random_defect
 
         return random_defect(rng).apply(image if image.ndim == 3 else np.stack([image] * 3, axis=-1))
+
+    def aim(self, image: Image8) -> Image8:
+        """Return the image developed plainly, see `lutkit.colour.develop`."""
+        from lutkit.colour.develop import develop
+
+        return develop(image if image.ndim == 3 else np.stack([image] * 3, axis=-1))
 
 
 TASKS = ("sr", "denoise", "deblock", "retouch")

@@ -151,7 +151,8 @@ class PictureSource:
     Parameters
     ----------
     inputs, targets : PictureCache or None
-        Without `inputs`, every target is spoilt by the task whenever it is drawn.
+        Without `inputs`, the targets are photos: one that is drawn is spoilt by the task, and what the task aims at
+        is its target.
     task : Task
     recipe : ColourRecipe
     paired : bool
@@ -171,7 +172,9 @@ class PictureSource:
         saturate: bool,
     ) -> None:
         self._inputs = inputs
-        self._targets = targets
+        self._photos = targets
+        aims = [lambda number=number: task.aim(targets.read(number)) for number in range(len(targets))]
+        self._targets = targets if inputs is not None else PictureCache(aims)
         self._task = task
         self._recipe = recipe
         self._paired = paired
@@ -190,7 +193,7 @@ class PictureSource:
     def _draw_pair(self, rng: np.random.Generator) -> tuple[Image, Image]:
         number = int(rng.integers(len(self._targets)))
         after = self._targets.read(number)
-        before = after if self._inputs is None else self._inputs.read(number)
+        before = (self._photos if self._inputs is None else self._inputs).read(number)
         if before.shape != after.shape:
             raise DataError(
                 f"pair {number} has {before.shape[1]}x{before.shape[0]} and {after.shape[1]}x{after.shape[0]} pixels; "
@@ -198,11 +201,11 @@ class PictureSource:
             )
         rows, columns, step = self._draw_window(after, rng)
         before, after = before[rows, columns][:, ::step], after[rows, columns][:, ::step]
-        return (self._task.degrade(after, rng) if self._inputs is None else before), after
+        return (self._task.degrade(before, rng) if self._inputs is None else before), after
 
     def _draw_apart(self, rng: np.random.Generator) -> tuple[Image, Image]:
         after = self._targets.read(int(rng.integers(len(self._targets))))
-        source = self._targets if self._inputs is None else self._inputs
+        source = self._photos if self._inputs is None else self._inputs
         before = source.read(int(rng.integers(len(source))))
         crops = []
         for picture in (before, after):
@@ -233,9 +236,7 @@ class PictureSource:
         """Return inputs as they are drawn, without crops and jitter: all of them, or so many spoilt ones."""
         if self._inputs is not None:
             return [self._inputs.read(number) for number in range(len(self._inputs))]
-        return [
-            self._task.degrade(self._targets.read(int(rng.integers(len(self._targets)))), rng) for _ in range(draws)
-        ]
+        return [self._task.degrade(self._photos.read(int(rng.integers(len(self._photos)))), rng) for _ in range(draws)]
 
 
 def _to_planes(picture: Image) -> Float32:
@@ -337,7 +338,7 @@ def read_validation(folder: Path, task: Task, recipe: ColourRecipe, seed: int) -
 def _read_pair(before: Path | None, after: Path, task: Task, recipe: ColourRecipe, seed: int, place: int) -> Pair:
     target = read_target(after, recipe.longest_side)
     if before is None:
-        return Pair(after.stem, task.degrade(target, np.random.default_rng([seed, place])), target)
+        return Pair(after.stem, task.degrade(target, np.random.default_rng([seed, place])), task.aim(target))
     picture = read_colours(before, recipe.longest_side)
     if picture.shape != target.shape:
         raise DataError(f"{before} and {after} have different sizes; both pictures of a pair must be of one size")

@@ -35,9 +35,11 @@ class ThumbnailNetwork(nn.Module):
         After which of the five convolutions an affine instance normalisation follows.
     dropout : float
         Before the last convolution, while training.
+    pooled : bool
+        Average what is left over the picture before the last convolution, instead of giving every place its own weight.
     """
 
-    def __init__(self, outputs: int, normalised: Sequence[int], dropout: float = 0.0) -> None:
+    def __init__(self, outputs: int, normalised: Sequence[int], dropout: float = 0.0, *, pooled: bool = False) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         channels = 3
@@ -46,10 +48,12 @@ class ThumbnailNetwork(nn.Module):
             if number in normalised:
                 layers.append(nn.InstanceNorm2d(width, affine=True))
             channels = width
+        if pooled:
+            layers.append(nn.AdaptiveAvgPool2d(1))
         if dropout:
             layers.append(nn.Dropout(dropout))
         self.layers = nn.Sequential(*layers)
-        self.last = nn.Conv2d(channels, outputs, _LAST_KERNEL)
+        self.last = nn.Conv2d(channels, outputs, 1 if pooled else _LAST_KERNEL)
         self._initialise()
 
     def _initialise(self) -> None:
@@ -82,6 +86,18 @@ def make_predictor(outputs: int, *, paired: bool, dropout: float = 0.5, spread: 
         than 1 in the beginning; near 0 every weight starts at 1, which is the identity.
     """
     network = ThumbnailNetwork(outputs, (0, 1, 2, 3) if paired else (0,), dropout=dropout if paired else 0.0)
+    network.last.bias = nn.Parameter(torch.ones(outputs))
+    network.last.weight.data.mul_(spread)
+    return network
+
+
+def make_pooled_predictor(outputs: int, *, dropout: float = 0.0, spread: float = 1.0) -> ThumbnailNetwork:
+    """Return a predictor of our own: no normalisation, which hides how bright a picture is, and an average at the end.
+
+    It has half the parameters of the published ones and stands learning rates ten times as high: their last layer sums
+    8192 values, so that one step of Adam moves every weight of a picture far.
+    """
+    network = ThumbnailNetwork(outputs, (), dropout=dropout, pooled=True)
     network.last.bias = nn.Parameter(torch.ones(outputs))
     network.last.weight.data.mul_(spread)
     return network

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,7 @@ from lutkit.colour.model import AdaptiveModel, AdaptiveModule, TablesModule, fla
 from lutkit.colour.objectives import PairedObjective, UnpairedObjective
 from lutkit.colour.pairs import Pictures, PictureSource, gather_pictures, read_validation
 from lutkit.colour.predictor import export_onnx
+from lutkit.colour.visits import count_visits, pack_visits
 from lutkit.configuration import AnyConfig, describe_training
 from lutkit.evaluate import Pair, Restore, mean_finite_psnr, score_pairs
 from lutkit.families import Family
@@ -117,8 +116,7 @@ class ColourWorkbench:
                 "table_psnr": round(after, 4),
             }
         provenance["history"].append(step)
-        visited = find_visited(pictures.source, config.model.size, config.seed)
-        provenance["visited_cells"] = pack_visited(visited)
+        provenance["visits"] = pack_visits(count_training_visits(pictures.source, config.model.size, config.seed))
         return Artefact(program, stored, provenance), fidelity
 
     def finetuning_recipe(self, config: AnyConfig | None, recipe: Schedule, crop: int | None) -> Schedule:
@@ -236,19 +234,12 @@ def _statistics(pictures: Sequence[NDArray[Any]]) -> NDArray[np.float64]:
     return np.mean([np.concatenate([each.mean(axis=1), each.std(axis=1)]) for each in pictures], axis=0)
 
 
-def find_visited(source: PictureSource, size: int, seed: int) -> NDArray[np.bool_]:
-    """Return which cells of a cube the inputs of training fall into, (n-1, n-1, n-1) [blue][green][red]."""
-    visited = np.zeros((size - 1,) * 3, bool)
+def count_training_visits(source: PictureSource, size: int, seed: int) -> NDArray[np.int64]:
+    """Return how many pixels of training's inputs fall into each cell of a cube, (n-1, n-1, n-1) [blue][green][red]."""
+    visits = np.zeros((size - 1,) * 3, np.int64)
     for picture in source.visit(np.random.default_rng([seed, 3]), VISITED_DRAWS):
-        peak = np.iinfo(picture.dtype).max
-        cells = np.minimum(picture.reshape(-1, 3).astype(np.int64) * (size - 1) // peak, size - 2)
-        visited[cells[:, 2], cells[:, 1], cells[:, 0]] = True
-    return visited
-
-
-def pack_visited(visited: NDArray[np.bool_]) -> str:
-    """Return visited cells as text for the provenance: bits, deflated, base64."""
-    return base64.b64encode(zlib.compress(np.packbits(visited).tobytes(), 9)).decode()
+        visits += count_visits(picture, size)
+    return visits
 
 
 def _gather(config: AnyConfig, *, paired: bool) -> Pictures:

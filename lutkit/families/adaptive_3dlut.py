@@ -50,6 +50,8 @@ class AdaptiveConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
         Of the pictures that go in: ``sRGB`` (8 or 16 bits), or ``XYZ`` (16 bits, as cameras' raw converters give it).
     interpolation : str
         ``trilinear`` (published) or ``tetrahedral``.
+    predictor : str
+        ``published``, or ``pooled``: our own, which sees how bright a picture is and learns faster from few pictures.
     dropout : float
         In the predictor for pairs while training; published: 0.5.
     spread : float
@@ -63,6 +65,7 @@ class AdaptiveConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     training: Literal["paired", "unpaired"] = "paired"
     colour_space: Literal["sRGB", "XYZ"] = "sRGB"
     interpolation: Literal["trilinear", "tetrahedral"] = "trilinear"
+    predictor: Literal["published", "pooled"] = "published"
     dropout: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.5
     spread: Annotated[float, msgspec.Meta(ge=0, le=1)] = 1.0
     task: Literal["retouch"] = "retouch"
@@ -101,7 +104,10 @@ workbench = "lutkit.colour.workbench:ColourWorkbench"
 
 
 def configure(preset: str, task: str | None) -> AdaptiveConfig:
-    """Return the configuration, for quick training one that starts at the identity; raises DataError for a task other than retouching."""
+    """Return the configuration, for quick training one that starts at the identity.
+
+    Raises DataError for a task other than retouching.
+    """
     if task not in (None, "retouch"):
         raise DataError(f"{name} retouches pictures; it does not {task}: leave --task out, or choose another family")
     return defaults if preset == "paper" else msgspec.structs.replace(defaults, dropout=0.1, spread=0.02)
@@ -162,8 +168,10 @@ def skeleton(config: AdaptiveConfig) -> Program:
 
 def network(config: AdaptiveConfig, samples: int, outputs: int) -> torch.nn.Module:
     """Return the trainable filling of the predictor's slot, (N, 3, 256, 256) to (N, outputs); `samples` is the side."""
-    from lutkit.colour.predictor import make_predictor
+    from lutkit.colour.predictor import make_pooled_predictor, make_predictor
 
+    if config.predictor == "pooled":
+        return make_pooled_predictor(outputs, dropout=config.dropout, spread=config.spread)
     return make_predictor(outputs, paired=config.training == "paired", dropout=config.dropout, spread=config.spread)
 
 

@@ -20,7 +20,7 @@ from lutkit.colour.pairs import (  # noqa: E402
     match_pairs,
     read_colours,
 )
-from lutkit.colour.workbench import find_visited, load_model, measure_resemblance  # noqa: E402
+from lutkit.colour.workbench import count_training_visits, load_model, measure_resemblance  # noqa: E402
 from lutkit.configuration import RunConfig  # noqa: E402
 from lutkit.degradation import Retouch  # noqa: E402
 from lutkit.families import adaptive_3dlut  # noqa: E402
@@ -109,7 +109,7 @@ def test_pairs_are_learned_and_transferred_without_loss(tmp_path, pairs):
     for backend in ("numpy", "cpu"):
         applied = Model(read.program, read.tables).apply(image, backend=backend)
         assert np.abs(applied.astype(int) - network).max() <= 1
-    assert read.provenance["visited_cells"]
+    assert 0 < read.provenance["visits"]["share"] < 1
     for storage, loss in (("int16", 2e-5), ("int8", 0.01)):
         stored, _ = transfer(run, config, TransferOptions(storage=storage))
         assert stored.tables["basis/0"].dtype == storage
@@ -206,8 +206,8 @@ def test_resemblance_is_high_for_equal_sets_and_low_for_dark_ones(pairs):
 def test_visited_cells_are_those_of_the_inputs(pairs):
     black = PictureCache([lambda: np.zeros((4, 4, 3), np.uint8), lambda: np.full((4, 4, 3), (255, 0, 0), np.uint8)])
     source = PictureSource(black, black, Retouch(), RECIPE, paired=True, saturate=True)
-    visited = find_visited(source, 5, 0)
-    assert visited.sum() == 2 and visited[0, 0, 0] and visited[0, 0, 3]
+    visits = count_training_visits(source, 5, 0)
+    assert visits.sum() == 32 and visits[0, 0, 0] == visits[0, 0, 3] == 16
 
 
 def test_augmentation_stays_in_range_and_keeps_pairs_together(pairs):

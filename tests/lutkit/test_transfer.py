@@ -8,7 +8,7 @@ torch = pytest.importorskip("torch")
 
 from small_training import make_config  # noqa: E402
 
-import lutkit.spatial_transfer
+import lutkit.spatial_transfer  # noqa: E402
 from lutkit.configuration import RunConfig  # noqa: E402
 from lutkit.evaluate import Pair, make_pairs, mean_psnr, score_pairs  # noqa: E402
 from lutkit.families import find_family  # noqa: E402
