@@ -1,6 +1,6 @@
 """Models of colours for tests: builders of small ones, and hypothesis strategies for any."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -113,7 +113,7 @@ class FilledColours:
     """A program for colours with its tables."""
 
     program: Program
-    tables: dict[str, NDArray[np.generic]]
+    tables: dict[str, NDArray[np.generic]] = field(repr=False)
 
 
 def pictures(largest: int = 12) -> st.SearchStrategy[NDArray[np.generic]]:

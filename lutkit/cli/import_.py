@@ -94,8 +94,8 @@ def command(
     artefact = import_tables(kind, sources, options)
     write_artefact(output, artefact, overwrite=overwrite)
     program = artefact.program
-    scale = f", scale {program.scale}" if program.colour is Colour.EACH_CHANNEL else ""
-    click.echo(f"{output}: {program.family} for {program.task}{scale}", err=True)
+    enlarging = f", scale {program.scale}" if program.colour is Colour.EACH_CHANNEL else ""
+    click.echo(f"{output}: {program.family} for {program.task}{enlarging}", err=True)
 
 
 def _import_network(kind: str, source: Path, folder: Path, task: str | None, *, overwrite: bool) -> None:

@@ -157,8 +157,8 @@ def _encode(artefact: Artefact) -> bytes:
     for name, text in texts.items():
         if len(text) > MAX_TEXT_BYTES:
             raise ArtefactError(f"{name} takes {len(text)} bytes; an artefact holds at most {MAX_TEXT_BYTES}")
-    tables = {f"tables/{slot}": _arrange(artefact.tables[slot], shapes[slot]) for slot in sorted(shapes)}
-    return write_hdf5(texts, tables)
+    tables = {slot: _arrange(artefact.tables[slot], shapes[slot]) for slot in sorted(shapes)}
+    return write_hdf5(texts, "tables", tables)
 
 
 def _arrange(table: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:

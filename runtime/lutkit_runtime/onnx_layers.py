@@ -32,11 +32,11 @@ def follow_shapes(graph: Graph) -> Shape:
         source, *names = layer.inputs or ("",)
         if source not in shapes or any(name not in graph.arrays for name in names):
             raise ArtefactError(f"the layer '{layer.output}' reads what nothing before it makes")
-        if layer.kind not in _RULES:
-            raise ArtefactError(f"it has a layer {layer.kind[:40]!r}; known are {', '.join(_RULES)}")
+        if layer.kind not in LAYERS:
+            raise ArtefactError(f"it has a layer {layer.kind[:40]!r}; known are {', '.join(LAYERS)}")
         if layer.output in shapes or layer.output in graph.arrays or not layer.output:
             raise ArtefactError(f"'{layer.output}' is made twice")
-        rule, known = _RULES[layer.kind]
+        rule, known = LAYERS[layer.kind]
         unknown = layer.attributes.keys() - known
         if unknown:
             raise ArtefactError(f"the layer '{layer.output}' has the unknown attribute '{min(unknown)}'")
@@ -112,7 +112,7 @@ def _pool(layer: Layer, shape: Shape, arrays: Arrays) -> Shape:
 
 Rule = Callable[[Layer, Shape, Arrays], Shape]
 
-_RULES: dict[str, tuple[Rule, frozenset[str]]] = {
+LAYERS: dict[str, tuple[Rule, frozenset[str]]] = {
     "Conv": (_convolve, frozenset({"auto_pad", "dilations", "group", "kernel_shape", "pads", "strides"})),
     "LeakyRelu": (_keep, frozenset({"alpha"})),
     "Relu": (_keep, frozenset()),

@@ -40,14 +40,16 @@ TABLE_TYPES: dict[str, Any] = {
 """Types of tables by their NumPy names."""
 
 
-def write_hdf5(texts: Mapping[str, bytes], tables: Mapping[str, NDArray[Any]]) -> bytes:
+def write_hdf5(texts: Mapping[str, bytes], group: str, tables: Mapping[str, NDArray[Any]]) -> bytes:
     """Return an HDF5 file with an empty user block; the same content gives the same bytes.
 
     Parameters
     ----------
     texts : mapping of name to UTF-8 bytes
         Each becomes one string of fixed length.
-    tables : mapping of path to array
+    group : str
+        Name of the group of the tables, which is there even without any.
+    tables : mapping of path in the group to array
         Of types in `TABLE_TYPES`, in little-endian order. Each is stored as one deflated chunk for each index of its first axis.
     """
     buffer = io.BytesIO()
@@ -56,8 +58,9 @@ def write_hdf5(texts: Mapping[str, bytes], tables: Mapping[str, NDArray[Any]]) -
         for name, text in texts.items():
             kind = h5py.string_dtype("utf-8", len(text))
             file.create_dataset(name, data=np.bytes_(text), dtype=kind, track_times=False)
+        inside = file.create_group(group)
         for name, table in tables.items():
-            file.create_dataset(
+            inside.create_dataset(
                 name,
                 data=table,
                 dtype=TABLE_TYPES[table.dtype.name],

@@ -9,6 +9,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from colour_models import THUMBNAIL_NETWORK, FilledColours, colour_programs, make_adaptive, make_program
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -22,12 +23,15 @@ from lutkit_runtime.artefact import (
 )
 from lutkit_runtime.errors import ArtefactError, LutkitError, ProgramError
 from lutkit_runtime.lattice import Lattice
-from lutkit_runtime.ops import Add, Ensemble, Lookup, Requantise
+from lutkit_runtime.ops import Add, ColourMatrix, Ensemble, Lookup, Requantise
 from lutkit_runtime.pattern import NAMED_PATTERNS, IndexPattern
 from lutkit_runtime.program import Program
+from lutkit_runtime.seal import SCHEMA
 
 FROZEN = Path(__file__).with_name("artefact-schema-1.h5")
 """Written once with `write_artefact(FROZEN, small_artefact())`; it must be readable for ever."""
+FROZEN_COLOURS = Path(__file__).with_name("artefact-schema-2.h5")
+"""Written once with `write_artefact(FROZEN_COLOURS, make_adaptive())`; it must be readable for ever."""
 
 
 def build_lookup(slot: str, *, pattern: IndexPattern | None = None, interval: int = 6, block: int = 2) -> Lookup:
@@ -74,7 +78,7 @@ def assert_same(found: Artefact, expected: Artefact) -> None:
     assert found.provenance == expected.provenance
     assert found.tables.keys() == expected.tables.keys()
     for name, table in found.tables.items():
-        assert table.dtype == np.int8
+        assert table.dtype == expected.tables[name].dtype
         assert table.flags.c_contiguous
         np.testing.assert_array_equal(table, expected.tables[name])
 
@@ -88,6 +92,47 @@ def test_what_is_written_comes_back(tmp_path: Path) -> None:
 
 def test_a_file_of_the_first_schema_stays_readable() -> None:
     assert_same(read_artefact(FROZEN), small_artefact())
+
+
+def test_a_file_of_the_second_schema_stays_readable() -> None:
+    assert FROZEN_COLOURS.read_bytes()[8] == 2
+    assert_same(read_artefact(FROZEN_COLOURS), make_adaptive())
+
+
+@settings(max_examples=60, deadline=None)
+@given(colour_programs())
+def test_any_program_for_colours_comes_back(tmp_path_factory: pytest.TempPathFactory, filled: FilledColours) -> None:
+    artefact = Artefact(filled.program, filled.tables, {"title": "ä"})
+    path = tmp_path_factory.mktemp("colours") / "model.h5"
+    write_artefact(path, artefact)
+    assert_same(read_artefact(path), artefact)
+
+
+def test_a_program_without_tables_comes_back(tmp_path: Path) -> None:
+    matrix = ColourMatrix(input="image", matrix=((0, 1, 0), (0, 0, 1), (1, 0, 0)), output="result")
+    artefact = Artefact(make_program(matrix), {})
+    write_artefact(tmp_path / "model.h5", artefact)
+    assert_same(read_artefact(tmp_path / "model.h5"), artefact)
+
+
+def test_tables_for_colours_are_stored_as_the_document_says(tmp_path: Path) -> None:
+    write_artefact(tmp_path / "model.h5", make_adaptive())
+    with h5py.File(tmp_path / "model.h5", "r") as file:
+        nodes = file["tables/basis/0"][()]
+        assert (nodes.dtype, nodes.shape) == (np.float32, (3, 3, 3, 3))
+        assert nodes[:, 0, 0, 2].tolist() == [1, 0, 0]  # [channel][blue][green][red]
+        assert file["tables/basis/1"].dtype == np.int16
+        assert file["tables/predictor"].shape == (1, len(THUMBNAIL_NETWORK.read_bytes()))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e31])
+def test_tables_of_what_is_no_usable_number_are_not_written(tmp_path: Path, value: float) -> None:
+    artefact = make_adaptive()
+    nodes = artefact.tables["basis/0"].copy()
+    nodes[4, 1] = value
+    with pytest.raises(ProgramError, match="slot 'basis/0' holds values that are not finite"):
+        write_artefact(tmp_path / "m.h5", Artefact(artefact.program, {**artefact.tables, "basis/0": nodes}))
+    assert not list(tmp_path.iterdir())
 
 
 @settings(max_examples=60, deadline=None)
@@ -260,10 +305,11 @@ def test_a_newer_schema_is_named(tmp_path: Path) -> None:
     path = tmp_path / "model.h5"
     write_artefact(path, small_artefact())
     data = bytearray(path.read_bytes())
-    data[8:12] = (2).to_bytes(4, "little")
+    data[8:12] = (SCHEMA + 1).to_bytes(4, "little")
     data[56:88] = hashlib.sha256(data[:56]).digest()
     path.write_bytes(data)
-    with pytest.raises(ArtefactError, match=r"made by a newer lutkit \(schema 2\); this one reads 1: upgrade lutkit"):
+    told = rf"made by a newer lutkit \(schema {SCHEMA + 1}\); this one reads 1 to {SCHEMA}: upgrade lutkit"
+    with pytest.raises(ArtefactError, match=told):
         read_artefact(path)
 
 

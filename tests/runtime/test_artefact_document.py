@@ -6,16 +6,23 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import msgspec
 import numpy as np
 import pytest
+from colour_models import FilledColours, colour_programs, pictures
 from hypothesis import given, settings
+from hypothesis import strategies as st
 from strategies import Filled, filled_programs, images
 
 from lutkit_runtime.artefact import Artefact, write_artefact
+from lutkit_runtime.engine import Model
 from lutkit_runtime.lattice import Lattice
 from lutkit_runtime.ops import Ensemble, Lookup, Requantise
+from lutkit_runtime.ops.colour_lookup import Cube, Curves, Domain
+from lutkit_runtime.ops.table_fusion import BasisTable
 from lutkit_runtime.pattern import NAMED_PATTERNS
-from lutkit_runtime.program import MAX_SCALE, Program
+from lutkit_runtime.program import MAX_SCALE, Parameter, Program
+from lutkit_runtime.table_coding import TableCoding
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "artefact.md"
 
@@ -26,13 +33,23 @@ def text() -> str:
 
 
 @pytest.fixture(scope="module")
-def documented_apply(text: str) -> Callable[[Path, np.ndarray], np.ndarray]:
-    """Return `apply` of the code block that the document ends with."""
-    code = re.findall(r"```python\n(.*?)```", text, re.DOTALL)[-1]
-    assert len(code.splitlines()) <= 90
+def documented(text: str) -> dict[str, Any]:
+    """Return what the code blocks that the document ends with define."""
     names: dict[str, Any] = {}
-    exec(compile(code, str(DOCUMENT), "exec"), names)
-    return names["apply"]
+    for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+        assert len(code.splitlines()) <= 90
+        exec(compile(code, str(DOCUMENT), "exec"), names)
+    return names
+
+
+@pytest.fixture(scope="module")
+def documented_apply(documented: dict[str, Any]) -> Callable[[Path, np.ndarray], np.ndarray]:
+    return documented["apply"]
+
+
+@pytest.fixture(scope="module")
+def documented_colours(documented: dict[str, Any]) -> Callable[..., np.ndarray]:
+    return documented["apply_to_colours"]
 
 
 def run(artefact: Artefact, plane: np.ndarray) -> np.ndarray:
@@ -87,17 +104,65 @@ def test_the_worked_pixel(
 
 
 def test_the_bounds_in_the_document_are_those_of_the_code(text: str) -> None:
-    from lutkit_runtime import artefact, lattice, ops, pattern, seal
+    from lutkit_runtime import artefact, lattice, onnx_layers, ops, pattern, seal, table_coding
+    from lutkit_runtime.ops import colour_lookup, colour_matrix, predictor, table_fusion
 
     assert seal.MAX_FILE_BYTES == artefact.MAX_TABLE_BYTES == 2**30
     assert artefact.MAX_TEXT_BYTES == 2**20
-    assert "at most 2^30 bytes, its tables together 2^30 entries, each text 2^20 bytes" in text
+    assert "at most 2^30 bytes, its tables together 2^30 bytes, each text 2^20 bytes" in text
     assert f"at most {artefact.MAX_TABLES} slots" in text
     assert f"at\nmost {MAX_SCALE} times as large" in text
     assert f"Offsets reach at most {pattern.MAX_REACH}." in text
     assert lattice.CODES == 256
-    named = {op.__struct_config__.tag for op in (ops.Add, ops.Ensemble, ops.Lookup, ops.Requantise)}
+    on_planes = (ops.Add, ops.Ensemble, ops.Lookup, ops.Requantise)
+    on_colours = (ops.Blend, ops.ColourLookup, ops.ColourMatrix, ops.Predictor, ops.TableFusion)
+    named = {str(op.__struct_config__.tag) for op in (*on_planes, *on_colours)}
     assert named == set(re.findall(r"^### (.*)$", text, re.MULTILINE))
-    for op in (ops.Add, ops.Ensemble, ops.Lookup, ops.Requantise, Program):
+    parts = (Program, Parameter, Cube, Curves, Domain, TableCoding, BasisTable)
+    for op in (*on_planes, *on_colours, *parts):
         for name in op.__struct_fields__:
-            assert f"`{name}`" in text or f'"{name}"' in text
+            assert f"`{name}`" in text or f'"{name}"' in text, name
+    for layer in onnx_layers.LAYERS:
+        assert f"`{layer}`" in text
+    assert f"2 to {colour_lookup.MAX_CURVE_ENTRIES:_}".replace("_", " ") in text
+    assert f"2 to\n{colour_lookup.MAX_CUBE_SIZE} nodes per axis" in text
+    assert f"at most {table_fusion.MAX_BASES}." in text
+    assert (predictor.MAX_SIDE, predictor.MAX_OUTPUTS, predictor.MAX_NETWORK_BYTES) == (1024, 4096, 2**28)
+    assert (table_coding.LARGEST_VALUE, colour_matrix.MAX_COEFFICIENT) == (10.0**30, 10.0**6)
+    assert f"schema version: {seal.SCHEMA}; {seal.OLDEST_SCHEMA} is still read" in text
+
+
+@settings(max_examples=60, deadline=None)
+@given(colour_programs(), pictures(largest=5), st.sampled_from((0.0, 0.5, 1.0)))
+def test_the_documented_reader_computes_what_models_of_colours_compute(
+    tmp_path_factory: pytest.TempPathFactory,
+    documented_colours: Callable[..., np.ndarray],
+    filled: FilledColours,
+    image: np.ndarray,
+    strength: float,
+) -> None:
+    path = tmp_path_factory.mktemp("documented") / "model.h5"
+    write_artefact(path, Artefact(filled.program, filled.tables))
+    image = np.nan_to_num(image[..., :3], nan=0.5, posinf=2.0, neginf=-1.0)
+    found = documented_colours(path, image, strength=strength)
+    expected = Model(filled.program, filled.tables).apply(image, backend="numpy", strength=strength)
+    if image.dtype == np.float32:
+        # random cubes are steep, and steps in a row multiply: that much a position in float32 may move them
+        np.testing.assert_allclose(found, expected, rtol=0, atol=2e-3)
+        assert np.abs(found - expected).mean() < 2e-5
+    else:
+        allowed = 1 if image.dtype == np.uint8 else 100
+        assert found.dtype == image.dtype
+        assert np.abs(found.astype(int) - expected).max() <= allowed
+
+
+def test_the_program_for_colours_in_the_document_is_sound(text: str) -> None:
+    (example,) = (each for each in re.findall(r"```json\n(.*?)```", text, re.DOTALL) if "table_fusion" in each)
+    program = msgspec.json.decode(example, type=Program)
+    program.validate()
+    assert [str(op.__struct_config__.tag) for op in program.ops] == [
+        "predictor",
+        "table_fusion",
+        "colour_lookup",
+        "blend",
+    ]

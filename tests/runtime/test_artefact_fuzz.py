@@ -12,12 +12,14 @@ import h5py
 import msgspec
 import numpy as np
 import pytest
+from colour_models import make_adaptive
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lutkit_runtime import artefact as artefact_module
 from lutkit_runtime.artefact import MAX_TEXT_BYTES, Artefact, read_artefact, write_artefact
-from lutkit_runtime.errors import ArtefactError
+from lutkit_runtime.engine import Model
+from lutkit_runtime.errors import ArtefactError, LutkitError
 from lutkit_runtime.lattice import Lattice
 from lutkit_runtime.ops import Ensemble, Lookup, Requantise
 from lutkit_runtime.pattern import NAMED_PATTERNS
@@ -458,3 +460,126 @@ def test_any_program_text_is_refused_or_sound(
     else:
         found.validate()
         assert found.tables["stage1/v"].shape == (LATTICE.entries, 4)
+
+
+@pytest.fixture(scope="module")
+def sound_colours(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    path = tmp_path_factory.mktemp("colours") / "model.h5"
+    write_artefact(path, make_adaptive())
+    return path.read_bytes()
+
+
+def edit_colours(path: Path, sound_colours: bytes, change: Callable[[h5py.File], Any]) -> None:
+    """Write the tiny adaptive model, changed, under a valid seal."""
+    path.write_bytes(sound_colours)
+    with h5py.File(path, "r+") as file:
+        change(file)
+    payload = path.read_bytes()[BLOCK_BYTES:]
+    path.write_bytes(seal(payload) + payload)
+
+
+def put_table(name: str, values: np.ndarray, **how: Any) -> Callable[[h5py.File], Any]:
+    def change(file: h5py.File) -> None:
+        del file[f"tables/{name}"]
+        settings = {"chunks": (1, *values.shape[1:]), "compression": "gzip", **how}
+        file.create_dataset(f"tables/{name}", data=values, **settings)
+
+    return change
+
+
+def put_program(**changes: Any) -> Callable[[h5py.File], Any]:
+    """Change fields of the ops, given as op__field or op__part__field, in the program's text."""
+
+    def change(file: h5py.File) -> None:
+        program = json.loads(file["program"][()])
+        for path, value in changes.items():
+            number, *fields, last = path.split("__")
+            part = program["ops"][int(number.removeprefix("op"))] if number != "program" else program
+            for name in fields:
+                part = part[int(name)] if name.isdigit() else part[name]
+            part[last] = value
+        replace_text(file, "program", json.dumps(program).encode())
+
+    return change
+
+
+NODES = make_adaptive().tables["basis/0"].T.reshape(3, 3, 3, 3)
+BROKEN = NODES.copy()
+BROKEN[1, 2, 0, 1] = np.nan
+
+HOSTILE_COLOURS: dict[str, tuple[Callable[[h5py.File], Any], str]] = {
+    "no numbers": (put_table("basis/0", BROKEN), "not finite"),
+    "infinity": (put_table("basis/0", np.where(NODES == 1, np.float32(np.inf), NODES)), "not finite"),
+    "huge numbers": (put_table("basis/0", NODES * np.float32(1e31)), "at most 1e+30"),
+    "doubles": (put_table("basis/0", NODES.astype(np.float64)), "float32 is needed"),
+    "big-endian": (put_table("basis/0", NODES.astype(">f4")), "float32 is needed"),
+    "integers for floats": (put_table("basis/0", NODES.astype(np.int16)), "float32 is needed"),
+    "floats for integers": (put_table("basis/1", NODES), "int16 is needed"),
+    "floats for bytes": (put_table("predictor", np.zeros((1, 629), np.float32)), "uint8 is needed"),
+    "rows of nodes": (put_table("basis/0", NODES.reshape(3, 27)), "the program needs"),
+    "other chunks": (put_table("basis/0", NODES, chunks=(3, 3, 3, 3)), "chunks of one output"),
+    "lzf": (put_table("basis/0", NODES, compression="lzf"), "deflate alone"),
+    "another size of cubes": (put_program(op1__size=129, op2__cube__size=129), "the program needs"),
+    "a cube beyond all bounds": (put_program(op1__size=10**9, op2__cube__size=10**9), "2 to 129"),
+    "a network beyond all bounds": (put_program(op0__graph_bytes=10**12), "graph_bytes"),
+    "a larger network": (put_program(op0__graph_bytes=1 << 28), "the program needs"),
+    "2^31 weights": (put_program(op0__outputs=2**31), "outputs"),
+    "a huge thumbnail": (put_program(op0__side=10**6), "side"),
+    "more tables than a file holds": (
+        put_program(
+            op1__size=129, op2__cube__size=129, op1__bases=[{"slot": f"b{n}"} for n in range(64)], op0__outputs=64
+        ),
+        "an artefact holds at most",
+    ),
+    "a step of 0": (put_program(op1__bases__1__coding={"storage": "int16", "offset": 0.0, "step": 0.0}), "step 0.0"),
+    "a huge step": (put_program(op1__bases__1__coding={"storage": "int16", "offset": 0.0, "step": 1e300}), "step 1e"),
+    "an unknown type": (put_program(op1__bases__1__coding={"storage": "float64"}), "Invalid enum value"),
+    "integers of a cube in floats": (put_program(op1__bases__1__coding={"storage": "int8"}), "int8 is needed"),
+    "an unknown interpolation": (put_program(op2__cube__interpolation="cubic"), "Invalid enum value"),
+    "packed": (put_program(op2__arithmetic="packed"), "packed arithmetic"),
+    "a domain of nothing": (put_program(op2__cube__domain={"low": [0, 0, 0], "high": [1, 1, 0]}), "domain from"),
+    "a domain of two": (put_program(op2__cube__domain={"low": [0, 0], "high": [1, 1]}), "Expected `array`"),
+    "an unknown parameter": (put_program(op3__amount="gamma"), "which nothing before it makes"),
+    "a picture as a parameter": (put_program(op3__amount="retouched"), "a scalar is needed"),
+    "a name that steers a terminal": (put_program(op3__amount="\x1b[31m"), "which nothing before it makes"),
+    "each channel": (put_program(program__colour="each-channel", program__parameters=[]), "nothing before it makes"),
+    "no list of parameters": (put_program(program__parameters={"name": "strength"}), "Expected `array`"),
+    "a slot outside": (put_program(op0__slot="../program"), "cannot be stored"),
+}
+
+
+@pytest.mark.parametrize("fault", HOSTILE_COLOURS)
+def test_a_hostile_model_of_colours_is_refused(tmp_path: Path, sound_colours: bytes, fault: str) -> None:
+    change, reason = HOSTILE_COLOURS[fault]
+    path = tmp_path / "forged.h5"
+    edit_colours(path, sound_colours, change)
+    tracemalloc.start()
+    try:
+        message = refuse_file(path)
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
+    assert reason in message
+
+
+def test_an_edit_of_colours_that_changes_nothing_is_not_refused(tmp_path: Path, sound_colours: bytes) -> None:
+    path = tmp_path / "forged.h5"
+    edit_colours(path, sound_colours, lambda file: (put_table("basis/0", NODES)(file), put_program()(file)))
+    np.testing.assert_array_equal(read_artefact(path).tables["basis/0"], make_adaptive().tables["basis/0"])
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_any_program_text_for_colours_is_refused_or_sound(
+    tmp_path_factory: pytest.TempPathFactory, sound_colours: bytes, data: st.DataObject
+) -> None:
+    """What is read runs, or is refused in one line when it does."""
+    path = tmp_path_factory.mktemp("json") / "model.h5"
+    program = replace_somewhere(data, json.loads(msgspec.json.encode(make_adaptive().program)))
+    edit_colours(path, sound_colours, lambda file: replace_text(file, "program", json.dumps(program).encode()))
+    try:
+        found = read_artefact(path)
+        found.validate()
+        Model(found.program, found.tables).apply(np.zeros((2, 3, 3), np.uint8), backend="numpy")
+    except LutkitError as problem:
+        assert str(problem).isprintable()
