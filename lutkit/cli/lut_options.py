@@ -1,0 +1,61 @@
+"""What the commands that make colour LUTs from colour LUTs share. May import click; the rest inside functions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from lutkit.cli.options import PATH
+
+if TYPE_CHECKING:
+    from lutkit.colour.lut import ColourLut
+    from lutkit_runtime.cube import CubeInterpolation
+
+lut_output_option = click.option(
+    "-o", "--output", type=PATH, required=True, help="LUT to write: .cube, or .png for a Hald picture of 16 bits."
+)
+lut_interpolation_option = click.option(
+    "--interpolation",
+    type=click.Choice(["trilinear", "tetrahedral"]),
+    default="tetrahedral",
+    show_default=True,
+    help="How cubes are interpolated.",
+)
+
+
+def echo_note(note: str) -> None:
+    """Print a remark on stderr."""
+    click.echo(note, err=True)
+
+
+def open_named(source: str, interpolation: str = "tetrahedral") -> ColourLut:
+    """Open a LUT argument, printing remarks on stderr."""
+    from lutkit.colour.opening import open_lut
+
+    return open_lut(source, echo_note, interpolation=choose_interpolation(interpolation))
+
+
+def choose_interpolation(name: str) -> CubeInterpolation:
+    """Return the interpolation of a name that the option lets through."""
+    from lutkit_runtime.cube import CubeInterpolation
+
+    return CubeInterpolation(name)
+
+
+def check_output(output: Path, overwrite: bool) -> None:
+    """Raise FormatError unless the LUT can be written there."""
+    from lutkit.colour.opening import check_lut_target
+
+    check_lut_target(output, overwrite=overwrite)
+
+
+def write_named(lut: ColourLut, output: Path, overwrite: bool, residual: str) -> None:
+    """Write a LUT; print on stderr what it is and how far it is off."""
+    from lutkit.colour.opening import save_lut
+
+    save_lut(lut, output, overwrite=overwrite, note=echo_note)
+    parts = [f"curves of {lut.curves.size} nodes"] if lut.curves else []
+    parts += [f"a cube of {lut.cube.size} nodes per axis"] if lut.cube else []
+    echo_note(f"{output}: {' and '.join(parts)}; {residual}")

@@ -1,0 +1,43 @@
+"""`lutkit resize`: a LUT with another number of nodes. May import click; the rest inside functions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from lutkit.cli.lut_options import (
+    check_output,
+    choose_interpolation,
+    lut_interpolation_option,
+    lut_output_option,
+    open_named,
+    write_named,
+)
+from lutkit.cli.options import examples, overwrite_option
+
+
+@click.command(
+    no_args_is_help=True,
+    epilog=examples(
+        "lutkit resize film.cube --size 17 -o small.cube",
+        "lutkit resize film.cube --size 64 -o film.png",
+    ),
+)
+@click.argument("lut")
+@click.option("--size", type=int, required=True, help="Nodes per axis of the cube, or of curves without a cube.")
+@lut_output_option
+@lut_interpolation_option
+@overwrite_option
+def command(lut: str, size: int, output: Path, interpolation: str, overwrite: bool) -> None:
+    """Change how many nodes a colour LUT has.
+
+    LUT is a .cube file, a Hald picture, a file that OpenColorIO reads, or a model that is one LUT. How far the result
+    is off at random colours is said on stderr.
+    """
+    from lutkit.colour.algebra import resize
+
+    check_output(output, overwrite)
+    derived = resize(open_named(lut, interpolation), size, choose_interpolation(interpolation))
+    residual = f"off by up to {derived.largest:.2g}, {derived.mean:.2g} on average"
+    write_named(derived.lut, output, overwrite, residual)
