@@ -215,7 +215,9 @@ def test_averages_are_what_is_validated(tmp_path):
         tmp_path,
         make_recording,
         recipe,
-        validate=lambda _step: validated.append(loop.objective.model.tables["stage1/s"].detach().double().clone()) or 1.0,
+        validate=lambda _step: (
+            validated.append(loop.objective.model.tables["stage1/s"].detach().double().clone()) or 1.0
+        ),
     )
     start = loop.objective.model.tables["stage1/s"].detach().double().clone()
     loop.run(resume=False)
@@ -249,7 +251,9 @@ def test_tables_stay_within_their_levels(tmp_path):
         tmp_path,
         make_tables,
         recipe,
-        validate=lambda _step: largest.append(float(loop.objective.model.tables["stage2/s"].detach().abs().max())) or 1.0,
+        validate=lambda _step: (
+            largest.append(float(loop.objective.model.tables["stage2/s"].detach().abs().max())) or 1.0
+        ),
     )
     loop.run(resume=False)
     assert max(largest) == 127
