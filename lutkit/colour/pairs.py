@@ -30,6 +30,8 @@ Float32 = NDArray[np.float32]
 INPUT_FOLDER = "input"
 CACHE_BYTES = 4 << 30
 """Decoded pictures are kept until they take so much; those after that are read anew whenever they are drawn."""
+VARIED = 0.5
+"""Part of the scenes that are changed at random before they become a pair."""
 HELD_OUT = 10
 """Every tenth picture is validated on where no others are given."""
 
@@ -151,8 +153,8 @@ class PictureSource:
     Parameters
     ----------
     inputs, targets : PictureCache or None
-        Without `inputs`, the targets are photos: one that is drawn is spoilt by the task, and what the task aims at
-        is its target.
+        Without `inputs`, the targets are photos: a part of one that is drawn is spoilt by the task, and what the task
+        aims at is its target.
     task : Task
     recipe : ColourRecipe
     paired : bool
@@ -172,9 +174,7 @@ class PictureSource:
         saturate: bool,
     ) -> None:
         self._inputs = inputs
-        self._photos = targets
-        aims = [lambda number=number: task.aim(targets.read(number)) for number in range(len(targets))]
-        self._targets = targets if inputs is not None else PictureCache(aims)
+        self._targets = targets
         self._task = task
         self._recipe = recipe
         self._paired = paired
@@ -192,27 +192,38 @@ class PictureSource:
 
     def _draw_pair(self, rng: np.random.Generator) -> tuple[Image, Image]:
         number = int(rng.integers(len(self._targets)))
-        after = self._targets.read(number)
-        before = (self._photos if self._inputs is None else self._inputs).read(number)
+        if self._inputs is None:
+            return self._spoil(self._targets.read(number), rng)
+        before, after = self._inputs.read(number), self._targets.read(number)
         if before.shape != after.shape:
             raise DataError(
                 f"pair {number} has {before.shape[1]}x{before.shape[0]} and {after.shape[1]}x{after.shape[0]} pixels; "
                 "both pictures of a pair must be of one size"
             )
         rows, columns, step = self._draw_window(after, rng)
-        before, after = before[rows, columns][:, ::step], after[rows, columns][:, ::step]
-        return (self._task.degrade(before, rng) if self._inputs is None else before), after
+        return before[rows, columns][:, ::step], after[rows, columns][:, ::step]
+
+    def _spoil(self, photo: Image, rng: np.random.Generator) -> tuple[Image, Image]:
+        """Make a pair of a part of a photo, which counts as a photo of its own and may be spoilt before it is one.
+
+        So a hundred photos give far more scenes than a hundred.
+        """
+        rows, columns, step = self._draw_window(photo, rng)
+        scene = np.ascontiguousarray(photo[rows, columns][:, ::step])
+        if rng.random() < VARIED:
+            scene = self._task.degrade(scene, rng)
+        return self._task.degrade(scene, rng), self._task.aim(scene)
 
     def _draw_apart(self, rng: np.random.Generator) -> tuple[Image, Image]:
         after = self._targets.read(int(rng.integers(len(self._targets))))
-        source = self._photos if self._inputs is None else self._inputs
+        source = self._targets if self._inputs is None else self._inputs
         before = source.read(int(rng.integers(len(source))))
         crops = []
         for picture in (before, after):
             rows, columns, step = self._draw_window(picture, rng)
             crops.append(picture[rows, columns][:, ::step])
         before, after = crops
-        return (self._task.degrade(before, rng) if self._inputs is None else before), after
+        return (before, after) if self._inputs is not None else (self._task.degrade(before, rng), self._task.aim(after))
 
     def _draw_window(self, picture: Image, rng: np.random.Generator) -> tuple[slice, slice, int]:
         """Draw a crop: rows, columns, and 1 or -1 for whether it is mirrored."""
@@ -236,7 +247,9 @@ class PictureSource:
         """Return inputs as they are drawn, without crops and jitter: all of them, or so many spoilt ones."""
         if self._inputs is not None:
             return [self._inputs.read(number) for number in range(len(self._inputs))]
-        return [self._task.degrade(self._photos.read(int(rng.integers(len(self._photos)))), rng) for _ in range(draws)]
+        return [
+            self._task.degrade(self._targets.read(int(rng.integers(len(self._targets)))), rng) for _ in range(draws)
+        ]
 
 
 def _to_planes(picture: Image) -> Float32:
