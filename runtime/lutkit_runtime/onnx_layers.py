@@ -110,6 +110,17 @@ def _pool(layer: Layer, shape: Shape, arrays: Arrays) -> Shape:
     return (*shape[:2], 1, 1)
 
 
+def _average(layer: Layer, shape: Shape, arrays: Arrays) -> Shape:
+    """Averages over both axes of the picture, which stay as axes of length 1: what torch writes for average pooling."""
+    _expect(layer, len(shape) == 4 and len(arrays) == 1 and arrays[0].dtype.kind == "i" and arrays[0].shape == (2,))
+    _expect(
+        layer, sorted(int(axis) % 4 for axis in arrays[0]) == [2, 3] and all(-4 <= int(axis) < 4 for axis in arrays[0])
+    )
+    _expect(layer, _numbers(layer, "keepdims", (1,)) == (1,))
+    _expect(layer, _numbers(layer, "noop_with_empty_axes", (0,)) == (0,))
+    return (*shape[:2], 1, 1)
+
+
 Rule = Callable[[Layer, Shape, Arrays], Shape]
 
 LAYERS: dict[str, tuple[Rule, frozenset[str]]] = {
@@ -120,6 +131,7 @@ LAYERS: dict[str, tuple[Rule, frozenset[str]]] = {
     "Tanh": (_keep, frozenset()),
     "InstanceNormalization": (_normalise, frozenset({"epsilon"})),
     "GlobalAveragePool": (_pool, frozenset()),
+    "ReduceMean": (_average, frozenset({"keepdims", "noop_with_empty_axes"})),
     "Flatten": (_flatten, frozenset({"axis"})),
     "Reshape": (_reshape, frozenset({"allowzero"})),
 }
