@@ -10,6 +10,7 @@ import io
 import logging
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -17,6 +18,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from lutkit_runtime.errors import DataError
+from lutkit_runtime.onnx_graph import Graph, Layer, read_graph, write_graph
+from lutkit_runtime.onnx_layers import follow_shapes
 
 THUMBNAIL_SIDE = 256
 WIDTHS = (16, 32, 64, 128, 128)
@@ -117,7 +120,14 @@ def shrink(pictures: torch.Tensor) -> torch.Tensor:
 def export_onnx(network: nn.Module, side: int = THUMBNAIL_SIDE) -> NDArray[np.uint8]:
     """Return a network of (1, 3, side, side) thumbnails as the bytes of an ONNX file, (bytes, 1) uint8.
 
-    Raises DataError where the packages that write ONNX files are missing.
+    The file holds nothing but what `lutkit apply` understands.
+
+    Raises
+    ------
+    DataError
+        Where the packages that write ONNX files are missing.
+    ArtefactError
+        Where the network has layers that the runtime does not know.
     """
     network = network.eval().cpu()
     buffer = io.BytesIO()
@@ -143,4 +153,19 @@ def export_onnx(network: nn.Module, side: int = THUMBNAIL_SIDE) -> NDArray[np.ui
     finally:
         for name, level in levels.items():
             logging.getLogger(name).setLevel(level)
-    return np.frombuffer(buffer.getvalue(), np.uint8).reshape(-1, 1).copy()
+    graph = _name_means(read_graph(buffer.getvalue()))
+    return np.frombuffer(write_graph(graph, follow_shapes(graph)), np.uint8).reshape(-1, 1).copy()
+
+
+def _name_means(graph: Graph) -> Graph:
+    """Return a graph in which the mean over a picture is the layer of that name: torch writes it as a reduction."""
+    layers: list[Layer] = []
+    for layer in graph.layers:
+        source, *names = layer.inputs
+        axes = sorted(int(axis) % 4 for name in names if layer.kind == "ReduceMean" for axis in graph.arrays[name])
+        if axes == [2, 3] and layer.attributes.get("keepdims", 1) == 1:
+            layer = Layer("GlobalAveragePool", (source,), layer.output)
+        layers.append(layer)
+    used = {name for layer in layers for name in layer.inputs}
+    arrays = {name: array for name, array in graph.arrays.items() if name in used}
+    return replace(graph, layers=tuple(layers), arrays=arrays)
