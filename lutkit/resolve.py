@@ -22,11 +22,12 @@ DEFAULT_BUILTIN = "sr-x4"
 MODEL_KINDS = "a built-in name, an artefact (.h5), a run folder or a colour LUT (.cube, Hald .png)"
 """What can be named, for messages."""
 
-_OPENCOLORIO = "3dl cc ccc cdl clf csp ctf hdl itx lut m3d mga spi1d spi3d spimtx vf"
+_OPENCOLORIO = "3dl cc ccc cdl clf csp ctf itx lut m3d spi1d spi3d spimtx vf"
 
 LUT_KINDS: dict[str, str] = {
     ".cube": "cube",
-    **dict.fromkeys((".png", ".jpg", ".jpeg", ".tif", ".tiff"), "hald"),  # all but .png are refused, with the reason
+    # all but .png are refused, with the reason
+    **dict.fromkeys((".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"), "hald"),
     **{f".{suffix}": "ocio" for suffix in _OPENCOLORIO.split()},
 }
 """Suffixes of colour LUT files to the kind of their importer."""

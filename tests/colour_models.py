@@ -84,6 +84,12 @@ def make_adaptive(size: int = 3, interpolation: CubeInterpolation = TRILINEAR) -
     return Artefact(program, tables, {"licence": "MIT"})
 
 
+def break_network(artefact: Artefact) -> Artefact:
+    """Return the model with a network of zeros in place of its own."""
+    graph = np.zeros_like(artefact.tables["predictor"])
+    return Artefact(artefact.program, {**artefact.tables, "predictor": graph})
+
+
 def make_chain(arithmetic: Arithmetic = Arithmetic.FLOAT32) -> Artefact:
     """Return a model of curves, a matrix, and a cube of int8 entries after them."""
     ramp = np.linspace(0, 1, 17)[:, None]

@@ -1,5 +1,6 @@
 """Artefact: a program with its tables and where they came from, in one HDF5 file. Floor 6: imports program and seal.
 
+The HDF5 library is imported when a file is read or written: models come from colour LUT files, too.
 docs/artefact.md describes the file for readers in other languages.
 """
 
@@ -20,7 +21,6 @@ from numpy.typing import NDArray
 from lutkit_runtime.errors import ArtefactError, ProgramError
 from lutkit_runtime.program import Program, Tables
 from lutkit_runtime.seal import BLOCK_BYTES, read_sealed, write_sealed
-from lutkit_runtime.strict_hdf5 import open_children, open_hdf5, read_by_chunk, read_text, write_hdf5
 
 MAX_TEXT_BYTES = 1 << 20
 MAX_TABLES = 1024
@@ -110,8 +110,10 @@ def read_artefact(path: Path | str) -> Artefact:
     Raises ArtefactError where the file is missing, damaged, hostile, of a newer schema, or no artefact at all.
     """
     data = read_sealed(path)
+    from lutkit_runtime import strict_hdf5
+
     try:
-        with open_hdf5(data) as root:
+        with strict_hdf5.open_hdf5(data) as root:
             return _decode(root)
     except (ArtefactError, ProgramError, msgspec.MsgspecError) as problem:
         reason = str(problem)
@@ -149,6 +151,8 @@ def accumulate(stored: NDArray[np.int8]) -> NDArray[np.int8]:
 
 def _encode(artefact: Artefact) -> bytes:
     """Return the HDF5 file with an empty user block."""
+    from lutkit_runtime.strict_hdf5 import write_hdf5
+
     shapes = table_shapes(artefact.program)
     texts = {
         "program": msgspec.json.encode(artefact.program),
@@ -186,6 +190,8 @@ def _encode_provenance(provenance: Mapping[str, Any]) -> bytes:
 
 def _decode(root: Any) -> Artefact:
     """Read the tree of a verified file, in which every object must be one that `write_artefact` makes."""
+    from lutkit_runtime.strict_hdf5 import open_children, read_text
+
     members = open_children(root, ("program", "provenance", "tables"))
     program = msgspec.json.decode(read_text(members["program"], "program", MAX_TEXT_BYTES), type=Program)
     program.validate()
@@ -201,6 +207,8 @@ def _read_slots(
     group: Any, prefix: str, shapes: dict[str, tuple[int, ...]], types: dict[str, str]
 ) -> Iterator[tuple[str, NDArray[Any]]]:
     """Yield slot name and stored table for every slot below a group; a slot's parts between / are groups."""
+    from lutkit_runtime.strict_hdf5 import open_children, read_by_chunk
+
     inside = [name.removeprefix(prefix) for name in shapes if name.startswith(prefix)]
     for child, item in open_children(group, dict.fromkeys(name.partition("/")[0] for name in inside)).items():
         slot = prefix + child

@@ -16,7 +16,7 @@ from colour_models import make_adaptive
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lutkit_runtime import artefact as artefact_module
+from lutkit_runtime import strict_hdf5
 from lutkit_runtime.artefact import MAX_TEXT_BYTES, Artefact, read_artefact, write_artefact
 from lutkit_runtime.engine import Model
 from lutkit_runtime.errors import ArtefactError, LutkitError
@@ -71,7 +71,7 @@ def library_locked(monkeypatch: pytest.MonkeyPatch) -> None:
     def opened(_: bytes) -> None:
         pytest.fail("the HDF5 library was given bytes that are not those that were written")
 
-    monkeypatch.setattr(artefact_module, "open_hdf5", opened)
+    monkeypatch.setattr(strict_hdf5, "open_hdf5", opened)
 
 
 @pytest.mark.usefixtures("library_locked")
