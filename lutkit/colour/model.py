@@ -18,6 +18,7 @@ from lutkit.families.adaptive_3dlut import PUBLISHED_STRETCH, AdaptiveConfig, na
 from lutkit_runtime.cube import CubeInterpolation, scale_to_depth
 from lutkit_runtime.onnx_network import OnnxNetwork
 from lutkit_runtime.ops.blend import to_unit
+from lutkit_runtime.table_coding import Storage, encode_table
 
 
 class AdaptiveModule(torch.nn.Module):
@@ -37,6 +38,10 @@ class AdaptiveModule(torch.nn.Module):
         """Return the weights (N, luts) for thumbnails (N, 3, 256, 256)."""
         return self.predictor(thumbnails)
 
+    def tables(self) -> torch.Tensor:
+        """Return the basis tables as they are applied, (luts, 3, n, n, n)."""
+        return self.bases
+
 
 class TablesModule(torch.nn.Module):
     """Basis tables with trainable entries behind a predictor that stays as it is.
@@ -46,17 +51,38 @@ class TablesModule(torch.nn.Module):
     network : OnnxNetwork
         The predictor as `lutkit apply` runs it.
     bases : float32 tensor, (K, 3, n, n, n)
+    storage : Storage
+        Of the artefact that they come from and go to.
     """
 
-    def __init__(self, network: OnnxNetwork, bases: torch.Tensor) -> None:
+    def __init__(self, network: OnnxNetwork, bases: torch.Tensor, storage: Storage = Storage.FLOAT32) -> None:
         super().__init__()
         self._network = network
+        self._storage = storage
         self.bases = torch.nn.Parameter(bases)
 
     def predict(self, thumbnails: torch.Tensor) -> torch.Tensor:
         """Return the weights (N, K) for thumbnails (N, 3, 256, 256), which carry no gradient."""
         rows = [self._network.run(thumbnail[None].detach().cpu().numpy()).reshape(-1) for thumbnail in thumbnails]
         return torch.from_numpy(np.stack(rows)).to(self.bases.device)
+
+    def tables(self) -> torch.Tensor:
+        """Return the basis tables as they are applied, (K, 3, n, n, n): rounded to their storage, straight through."""
+        return _StoreStraight.apply(self.bases, self._storage)  # type: ignore[no-any-return]
+
+
+class _StoreStraight(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, bases: torch.Tensor, storage: Storage) -> torch.Tensor:
+        if storage is Storage.FLOAT32:
+            return bases.view_as(bases)
+        stored = [encode_table(table, storage) for table in bases.detach().cpu().numpy()]
+        decoded = np.stack([coding.decode(entries) for coding, entries in stored])
+        return torch.from_numpy(decoded).to(bases.device)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None]:
+        return gradients[0], None
 
 
 class AdaptiveModel:
@@ -90,7 +116,7 @@ class AdaptiveModel:
         weights : float32 (N, K)
         """
         weights = self.module.predict(torch.cat([shrink(picture[None]) for picture in pictures]))
-        cubes = fuse(weights, self.bases)
+        cubes = fuse(weights, self.module.tables())
         outputs = [
             look_up(picture[None], cube[None], self._interpolation, PUBLISHED_STRETCH)[0]
             for picture, cube in zip(pictures, cubes, strict=True)

@@ -142,10 +142,10 @@ class ColourWorkbench:
         predictor = next(op for op in program.ops if isinstance(op, Predictor))
         fusion = next(op for op in program.ops if isinstance(op, TableFusion))
         tables = stack_tables([basis.coding.decode(artefact.tables[basis.slot]) for basis in fusion.bases])
-        module = TablesModule(predictor.open(artefact.tables), tables).to(device)
+        storage = fusion.bases[0].coding.storage
+        module = TablesModule(predictor.open(artefact.tables), tables, storage).to(device)
         config = describe_program(program)
         model = AdaptiveModel(module, CubeInterpolation(config.interpolation))
-        storage = fusion.bases[0].coding.storage
         graph = artefact.tables[predictor.slot]
 
         def store() -> tuple[Program, dict[str, NDArray[Any]]]:
