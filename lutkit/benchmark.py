@@ -1,4 +1,4 @@
-"""How fast the engines are on this machine: what `lutkit bench` shows. May import the runtime; never torch."""
+"""How fast models run on this machine, and how that is measured. May import the runtime; never torch."""
 
 from __future__ import annotations
 
@@ -16,9 +16,12 @@ from lutkit.families.mulut import build_program
 from lutkit.families.spatial import read_patterns
 from lutkit.generated import render_dead_leaves
 from lutkit_runtime.engine import Model
+from lutkit_runtime.program import Colour
 
 HEIGHT, WIDTH = 180, 320
 """Size of the image that is enlarged: to 1280 x 720 at scale 4."""
+COLOUR_HEIGHT, COLOUR_WIDTH = 720, 1280
+"""Size of the image whose colours are changed."""
 
 
 class Row(TypedDict):
@@ -41,7 +44,7 @@ class Contender:
     Parameters
     ----------
     engine : str
-        Name of the backend.
+        Name of the backend, or of another program.
     threads : int
     run : callable
         Does the case once.
@@ -91,6 +94,20 @@ def measure_interleaved(contenders: Sequence[Contender], rounds: int, seconds: f
     return [statistics.median(taken) * 1000 for taken in times]
 
 
+def tabulate(case: str, pixels: int, contenders: Sequence[Contender], medians: Sequence[float]) -> list[Row]:
+    """Return the rows of a case of so many pixels, from the milliseconds of its contenders."""
+    return [
+        Row(
+            case=case,
+            engine=contender.engine,
+            threads=contender.threads,
+            milliseconds=round(milliseconds, 3),
+            megapixels_per_second=round(pixels / milliseconds / 1000, 3),
+        )
+        for contender, milliseconds in zip(contenders, medians, strict=True)
+    ]
+
+
 def make_contenders(model: Model, image: NDArray[np.uint8], threads: Sequence[int] = (1, 2)) -> list[Contender]:
     """Return every engine that can run `model` on `image`; `threads` beyond the machine's cores are left out."""
 
@@ -119,17 +136,10 @@ def run_cases(model: Model | None = None, rounds: int = 15, threads: Sequence[in
         In the order numpy, cpu.
     """
     model = model or make_mulut()
-    image = render_dead_leaves(np.random.default_rng(0), HEIGHT, WIDTH)
+    in_colour = model.program.colour is Colour.RGB
+    height, width = (COLOUR_HEIGHT, COLOUR_WIDTH) if in_colour else (HEIGHT, WIDTH)
+    image = render_dead_leaves(np.random.default_rng(0), height, width)
     contenders = make_contenders(model, image, threads)
-    megapixels = HEIGHT * WIDTH * model.scale**2 / 1e6
-    case = f"{model.program.family} x{model.scale}, {WIDTH}x{HEIGHT} RGB"
-    return [
-        Row(
-            case=case,
-            engine=contender.engine,
-            threads=contender.threads,
-            milliseconds=round(milliseconds, 3),
-            megapixels_per_second=round(megapixels / milliseconds * 1000, 3),
-        )
-        for contender, milliseconds in zip(contenders, measure_interleaved(contenders, rounds), strict=True)
-    ]
+    case = f"{model.program.family} x{model.scale}, {width}x{height} RGB"
+    medians = measure_interleaved(contenders, rounds)
+    return tabulate(case, height * width * model.scale**2, contenders, medians)

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 from click.testing import CliRunner
 
 from lutkit.cli import main
@@ -30,3 +31,12 @@ def test_unknown_model_is_one_line():
     result = CliRunner().invoke(main, ["bench", "-m", "missing.h5"])
     assert result.exit_code == 1
     assert result.stderr.count("\n") == 1
+
+
+def test_a_colour_lut_file_is_a_model(tmp_path):
+    (tmp_path / "look.cube").write_text(
+        "LUT_3D_SIZE 2\n" + "".join(f"{r} {g} {b}\n" for b, g, r in np.ndindex(2, 2, 2))
+    )
+    result = CliRunner().invoke(main, ["bench", "--json", "--rounds", "1", "-m", str(tmp_path / "look.cube")])
+    assert result.exit_code == 0, result.stderr
+    assert {row["case"] for row in json.loads(result.stdout)} == {"colour-lut x1, 1280x720 RGB"}
