@@ -81,12 +81,13 @@ def describe_losses(artefact: Artefact, kind: str, path: Path, pixels: Any, name
     yield f"  {nodes}, values {table.values.min():.4f} to {table.values.max():.4f}"
     yield f"  against the model on {name}:"
     for residual in measure_residuals(artefact, lut, make_colours() if pixels is None else pixels):
-        yield f"    {_say_residual(residual)}"
+        name = residual.interpolation.value if lut.cube else "linear"
+        yield f"    {name:<12} {_say_residual(residual)}"
 
 
 def _say_residual(residual: Residual) -> str:
     levels = f"{residual.most_levels} level{'s' if residual.most_levels != 1 else ''}"
     return (
-        f"{residual.interpolation.value:<12} {residual.psnr:6.2f} dB in float, {residual.psnr_8bit:6.2f} dB in 8 bits, "
+        f"{residual.psnr:6.2f} dB in float, {residual.psnr_8bit:6.2f} dB in 8 bits, "
         f"at most {levels}, {residual.equal:.4%} equal"
     )

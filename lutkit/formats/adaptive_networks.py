@@ -43,7 +43,9 @@ def import_model(sources: Sequence[Path], *, colour_space: str | None = None) ->
     tables_file = next((path for path, content in contents.items() if "0.LUT" in content), None)
     if tables_file is None:
         raise FormatError(f"neither {sources[0]} nor {sources[1]} holds basis tables ('0' with 'LUT'): name LUTs.pth")
-    predictor_file = next(path for path in sources if path != tables_file)
+    predictor_file = next((path for path in sources if path != tables_file), None)
+    if predictor_file is None:
+        raise FormatError(f"{tables_file} is given twice: name LUTs.pth and classifier.pth")
     tables = _read_tables(contents[tables_file], tables_file)
     network, paired = _read_predictor(contents[predictor_file], predictor_file)
     if network.last.out_channels != len(tables):
