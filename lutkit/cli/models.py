@@ -76,5 +76,7 @@ def describe_figure(value: Any) -> str:
     match value:
         case {"finetuned": {"psnr": psnr, "ssim": ssim}}:
             return f"{psnr} dB / {ssim}"
+        case {"table": {"psnr": psnr, "ssim": ssim}, "input": {"psnr": before}}:
+            return f"{psnr} dB / {ssim} (input {before} dB)"
         case _:
             return str(value)
