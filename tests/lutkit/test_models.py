@@ -4,8 +4,8 @@ import pytest
 
 from lutkit import models
 from lutkit.colour.looks import LOOKS
-from lutkit.degradation import Downscale
-from lutkit.evaluate import make_pairs, mean_psnr, mean_ssim, score_pairs
+from lutkit.degradation import Downscale, Retouch
+from lutkit.evaluate import make_pairs, mean_delta_e, mean_psnr, mean_ssim, score_pairs
 from lutkit.models import builtin_names, find_builtin
 from lutkit_runtime.artefact import read_artefact
 from lutkit_runtime.engine import load
@@ -39,6 +39,27 @@ def test_builtin_figures_are_those_that_are_measured(name, shared_data):
     stated = model.provenance["figures"]["Set5"]["finetuned"]
     assert mean_psnr(scores) == pytest.approx(stated["psnr"], abs=0.001)
     assert mean_ssim(scores) == pytest.approx(stated["ssim"], abs=0.0001)
+
+
+def test_the_retouching_model_says_how_it_was_made():
+    artefact = read_artefact(find_builtin("retouch"))
+    artefact.validate()
+    assert (artefact.program.family, artefact.program.task) == ("adaptive-3dlut", "retouch")
+    assert "CC BY-SA 4.0" in artefact.provenance["data"] and artefact.provenance["visits"]["share"] > 0.3
+    figures = artefact.provenance["figures"]["CID22 validation"]
+    assert figures["table"]["psnr"] > figures["input"]["psnr"] + 6
+    assert abs(figures["table"]["psnr"] - figures["network"]["psnr"]) < 0.01
+
+
+@pytest.mark.data
+def test_retouching_figures_are_those_that_are_measured(shared_data):
+    model = load(find_builtin("retouch"))
+    scores = score_pairs(model.apply, make_pairs(shared_data / "val/photos", Retouch(), 0), Retouch())
+    stated = model.provenance["figures"]["CID22 validation"]["table"]
+    # The predictor is computed in floats by OpenCV, which rounds a little differently from machine to machine.
+    assert mean_psnr(scores) == pytest.approx(stated["psnr"], abs=0.01)
+    assert mean_ssim(scores) == pytest.approx(stated["ssim"], abs=0.0005)
+    assert mean_delta_e(scores) == pytest.approx(stated["delta_e"], abs=0.01)
 
 
 def test_builtin_models_take_at_most_25_megabytes():
