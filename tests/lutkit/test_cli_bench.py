@@ -40,3 +40,21 @@ def test_a_colour_lut_file_is_a_model(tmp_path):
     result = CliRunner().invoke(main, ["bench", "--json", "--rounds", "1", "-m", str(tmp_path / "look.cube")])
     assert result.exit_code == 0, result.stderr
     assert {row["case"] for row in json.loads(result.stdout)} == {"colour-lut x1, 1280x720 RGB"}
+
+
+def test_without_a_model_colour_luts_are_measured_too(monkeypatch):
+    def row(case, engine):
+        return {"case": case, "engine": engine, "threads": 1, "milliseconds": 2.0, "megapixels_per_second": 3.0}
+
+    monkeypatch.setattr("lutkit.benchmark.run_cases", lambda model, rounds: [row(f"model {model}", "cpu")])
+    monkeypatch.setattr(
+        "lutkit.benchmark_colour.run_colour_cases", lambda rounds: [row(f"LUT {rounds}", "OpenColorIO")]
+    )
+    result = CliRunner().invoke(main, ["bench", "--json", "--rounds", "4"])
+    assert json.loads(result.stdout) == [row("model None", "cpu"), row("LUT 4", "OpenColorIO")]
+    text = CliRunner().invoke(main, ["bench", "--rounds", "4"]).stdout.splitlines()
+    assert [line.split()[-4:] for line in text[1:]] == [
+        ["cpu", "1", "2.00", "3.00"],
+        ["OpenColorIO", "1", "2.00", "3.00"],
+    ]
+    assert len({len(line) for line in text}) == 1
