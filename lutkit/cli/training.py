@@ -49,10 +49,10 @@ def make_config(
         raise click.UsageError(f"{name} keeps the size of pictures: leave --scale out")
     preset = preset or "quick"
     model = found.configure(preset, task or fields.get("task"))
-    learns_unpaired = unpaired or fields.get("training") == "unpaired"
-    recipe = found.presets[
-        f"{preset}-unpaired" if learns_unpaired and f"{preset}-unpaired" in found.presets else preset
-    ]
+    variants = ["-unpaired"] * bool(unpaired or fields.get("training") == "unpaired")
+    variants += ["-xyz"] * (fields.get("colour_space") == "XYZ")
+    recipe = found.presets.get(preset + "".join(variants)) or found.presets.get(preset + "".join(variants[:1]))
+    recipe = recipe or found.presets[preset]
     made = RunConfig(family=name, model=model, recipe=recipe)
     if config:
         made = override(made, changes, str(config))

@@ -115,6 +115,10 @@ UNPAIRED = ColourRecipe(
 )
 """The published recipe for two sets of pictures: 800 epochs."""
 
+PAPER_XYZ = msgspec.structs.replace(PAPER, brightness=(0.6, 1.4))
+UNPAIRED_XYZ = msgspec.structs.replace(UNPAIRED, content=10.0, monotonicity=100.0)
+"""The published recipes for XYZ pictures, whose saturation is never changed."""
+
 FINETUNE = ColourRecipe(steps=1000, batch=4, learning_rate=3e-4, final_rate=1e-5, validate_every=100, longest_side=512)
 
 presets = {
@@ -122,6 +126,8 @@ presets = {
     "quick-unpaired": QUICK_UNPAIRED,
     "paper": PAPER,
     "paper-unpaired": UNPAIRED,
+    "paper-xyz": PAPER_XYZ,
+    "paper-unpaired-xyz": UNPAIRED_XYZ,
     "finetune": FINETUNE,
 }
 workbench = "lutkit.colour.workbench:ColourWorkbench"

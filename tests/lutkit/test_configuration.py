@@ -71,6 +71,36 @@ def test_presets_are_valid(family):
         recipe.validate()
 
 
+def test_published_recipes_of_colours(tmp_path):
+    """Zeng et al., TPAMI 2020, and the scripts published with it."""
+    paired = choose(family="adaptive-3dlut", preset="paper")
+    assert (paired.recipe.learning_rate, paired.recipe.batch, paired.recipe.steps) == (1e-4, 1, 400 * 4500)
+    assert (paired.recipe.brightness, paired.recipe.saturation, paired.recipe.crop_ratio) == ((0.8, 1.2),) * 2 + (
+        (0.6, 1),
+    )
+    assert (paired.model.predictor, paired.model.dropout, paired.model.spread) == ("published", 0.5, 1)
+    unpaired = choose(family="adaptive-3dlut", preset="paper", unpaired=True)
+    assert unpaired.model.training == "unpaired"
+    assert (unpaired.recipe.learning_rate, unpaired.recipe.steps) == (2e-4, 800 * 4500)
+    assert (unpaired.recipe.content, unpaired.recipe.gradient_penalty, unpaired.recipe.critic_steps) == (1000, 10, 1)
+    xyz = write(tmp_path, {"model": {"colour_space": "XYZ"}})
+    assert choose(family="adaptive-3dlut", preset="paper", config=xyz).recipe.brightness == (0.6, 1.4)
+    both = choose(family="adaptive-3dlut", preset="paper", config=xyz, unpaired=True).recipe
+    assert (both.content, both.monotonicity) == (10, 100)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"family": "mulut", "unpaired": True}, ("--unpaired", "adaptive-3dlut")),
+        ({"family": "adaptive-3dlut", "scale": 2}, ("--scale",)),
+        ({"family": "adaptive-3dlut", "task": "sr"}, ("retouches", "--task")),
+    ],
+)
+def test_options_of_other_families_are_refused(options, told):
+    refusal_of(lambda: choose(**options), *told)
+
+
 @pytest.mark.parametrize(
     ("options", "task"),
     [
