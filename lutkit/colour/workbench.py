@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from lutkit.checkpoints import load_networks
 from lutkit.colour.model import AdaptiveModel, AdaptiveModule, TablesModule, flatten_tables, stack_tables
 from lutkit.colour.objectives import PairedObjective, UnpairedObjective
-from lutkit.colour.pairs import Pictures, PictureSource, gather_pictures, read_validation
+from lutkit.colour.pairs import Pictures, gather_pictures, read_validation
 from lutkit.colour.predictor import export_onnx
+from lutkit.colour.sampling import PictureSource
 from lutkit.colour.visits import count_visits, pack_visits
 from lutkit.configuration import AnyConfig, describe_training
 from lutkit.evaluate import Pair, Restore, mean_finite_psnr, score_pairs
@@ -95,6 +96,7 @@ class ColourWorkbench:
         if options.val:
             pairs, described = read_validation(options.val, config.task, config.recipe, config.seed)
         tables = flatten_tables(model.bases)
+        assert isinstance(model.module, AdaptiveModule)
         program, stored = store_tables(config.model, tables, storage, export_onnx(model.module.predictor))
         applied = Model(program, stored)
         before = _score(model.restore, pairs, config) if pairs else float("nan")
