@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
+from lutkit.colour.pictures import read_colours, read_target
 from lutkit.colour_metrics import delta_e76, psnr_rgb, ssim_wang
 from lutkit.data import convert_to_luma, find_images, read_rgb, validation_pair
 from lutkit.degradation import Task
@@ -129,8 +130,6 @@ def _make_pair(path: Path, task: Task, seed: int, index: int) -> Pair:
 def _read_pair(path: Path, partner: Path, task: Task) -> Pair:
     scale = task.scale
     if task.scores_colour:
-        from lutkit.colour.pairs import read_colours, read_target  # only now: they import this module
-
         target, small = read_target(path), read_colours(partner)
     else:
         target, small = crop_to_multiple(read_rgb(path), scale), read_rgb(partner)

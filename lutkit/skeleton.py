@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import torch
 
 from lutkit_runtime.interpolation import walk_simplex, weigh_vertices
-from lutkit_runtime.ops import Add, Ensemble, Lookup, Op, Requantise
+from lutkit_runtime.ops import Add, ChannelOp, Ensemble, Lookup, Requantise
 from lutkit_runtime.ops.ensemble import TURNS
 from lutkit_runtime.ops.lookup import spread_blocks
 from lutkit_runtime.program import Program
@@ -155,11 +155,12 @@ def run_program(program: Program, planes: torch.Tensor, fillings: Mapping[str, F
     """
     values = {program.input: planes}
     for op in program.ops:
+        assert isinstance(op, ChannelOp)
         values[op.output] = run_op(op, values, fillings)
     return values[program.output]
 
 
-def run_op(op: Op, values: Mapping[str, torch.Tensor], fillings: Mapping[str, Filling]) -> torch.Tensor:
+def run_op(op: ChannelOp, values: Mapping[str, torch.Tensor], fillings: Mapping[str, Filling]) -> torch.Tensor:
     """Run one op on named planes, each (N, H, W)."""
     match op:
         case Lookup():

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from lutkit.colour.lookup import look_up
 from lutkit.colour.model import start_tables
-from lutkit.colour.pairs import find_pair_folders, match_pairs, read_colours, read_target
+from lutkit.colour.pictures import find_pair_folders, match_pairs, read_colours, read_target
 from lutkit.colour.workbench import load_model
 from lutkit.configuration import RunConfig, override, read_config
 from lutkit.degradation import Retouch

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from lutkit.colour.model import AdaptiveModel
-from lutkit.colour.pairs import PictureSource
 from lutkit.colour.predictor import make_discriminator, shrink
+from lutkit.colour.sampling import PictureSource
 from lutkit.losses import measure_decreases, measure_smoothness, penalise_gradient
 from lutkit.objective import Loss
 from lutkit.recipe import ColourRecipe

@@ -12,14 +12,9 @@ torch = pytest.importorskip("torch")
 
 from lutkit.colour.model import AdaptiveModel, AdaptiveModule, flatten_tables, stack_tables, start_tables  # noqa: E402
 from lutkit.colour.objectives import PairedObjective, UnpairedObjective  # noqa: E402
-from lutkit.colour.pairs import (  # noqa: E402
-    PictureCache,
-    PictureSource,
-    find_pair_folders,
-    gather_pictures,
-    match_pairs,
-    read_colours,
-)
+from lutkit.colour.pairs import gather_pictures  # noqa: E402
+from lutkit.colour.pictures import PictureCache, find_pair_folders, match_pairs, read_colours  # noqa: E402
+from lutkit.colour.sampling import PictureSource  # noqa: E402
 from lutkit.colour.workbench import count_training_visits, load_model, measure_resemblance  # noqa: E402
 from lutkit.configuration import RunConfig  # noqa: E402
 from lutkit.degradation import Retouch  # noqa: E402
