@@ -50,7 +50,7 @@ def find_job(
 ) -> FinetuneJob:
     """Return what finetuning a run folder or an artefact means; a run supplies what the options leave open.
 
-    Raises DataError where there are no tables, ArtefactError where they cannot be read.
+    Raises DataError where there are no tables, or none that can be trained; ArtefactError where they cannot be read.
     """
     run = Run(source)
     if not source.exists():
@@ -59,6 +59,7 @@ def find_job(
         )
     if not source.is_dir():
         artefact = read_artefact(source)
+        find_family_of(artefact)  # refused before its task, which may be one that nothing undoes
         known = artefact.provenance.get("task")
         task = find_task(
             artefact.program.task, artefact.program.scale, known if isinstance(known, str) else None, sigma, quality

@@ -15,16 +15,23 @@ from lutkit.cli.options import PATH, device_option, examples, optional_seed_opti
         "lutkit finetune",
         "lutkit finetune runs/x2 --data photos --val photos-val --steps 8000",
         "lutkit finetune model.h5 --data photos -o better.h5",
+        "lutkit finetune runs/retouch --data pairs",
     ),
 )
 @click.argument("source", metavar="RUN|ARTEFACT", type=PATH, default=DEFAULT_RUN)
 @click.option("--data", type=PATH, help="Folder of photos to train on; default: the run's, else generated images.")
 @click.option("--val", type=PATH, help="Folder of photos to validate on; default: the run's, else held out.")
-@click.option("--steps", type=click.IntRange(min=1), help="Optimisation steps; default: 2500.")
-@click.option("--rate", type=click.FloatRange(0, 1, min_open=True), help="Learning rate at the start; default: 0.001.")
-@click.option("--batch", type=click.IntRange(min=1), help="Patches per step; default: 16.")
+@click.option("--steps", type=click.IntRange(min=1), help="Optimisation steps; default: 2500, of colours 1000.")
 @click.option(
-    "--crop", type=click.IntRange(min=1), help="Side of a patch before enlargement; default: the run's, else 48."
+    "--rate",
+    type=click.FloatRange(0, 1, min_open=True),
+    help="Learning rate at the start; default: 0.001, of colours 0.0003.",
+)
+@click.option("--batch", type=click.IntRange(min=1), help="Patches or pictures per step; default: 16, of colours 4.")
+@click.option(
+    "--crop",
+    type=click.IntRange(min=1),
+    help="Side of a patch before enlargement; default: the run's, else 48; not for colours.",
 )
 @click.option("--sigma", type=click.FloatRange(0, 255, min_open=True), help="Noise to remove; default: the model's.")
 @click.option("--quality", type=click.IntRange(1, 100), help="JPEG quality to repair; default: the model's.")

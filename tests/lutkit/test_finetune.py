@@ -26,6 +26,7 @@ from lutkit.families.spatial import read_patterns  # noqa: E402
 from lutkit.finetune import check_free, describe_job, find_job, finetune, write_finetuned  # noqa: E402
 from lutkit.fused import claim_program  # noqa: E402
 from lutkit.loop import Interrupted  # noqa: E402
+from lutkit.models import find_builtin  # noqa: E402
 from lutkit.photos import gather_photos  # noqa: E402
 from lutkit.recipe import Recipe  # noqa: E402
 from lutkit.run import Run  # noqa: E402
@@ -312,6 +313,10 @@ def test_sources_without_tables_are_refused(run, tmp_path):
     refusal_of(lambda: look_for_job(run.folder), "lut.h5")
     run.table_file.unlink()
     refusal_of(lambda: look_for_job(run.folder), "holds no lut.h5", f"lutkit transfer {run.folder}")
+
+
+def test_models_that_nothing_trains_are_refused():
+    refusal_of(lambda: look_for_job(find_builtin("warm-film")), "colour-lut", "nothing to train")
 
 
 @pytest.mark.parametrize("change", [{"steps": 0}, {"learning_rate": 2.0}, {"crop": 40}])
