@@ -16,8 +16,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from strategies import fill_tables, patterns, stages
 
+from lutkit.configuration import AnyConfig
 from lutkit.families import FAMILIES, find_family
 from lutkit.recipe import ColourRecipe, Phase, Recipe, Schedule
+from lutkit.run import Run
+from lutkit_runtime.artefact import Artefact
 from lutkit_runtime.interpolation import Interpolation
 from lutkit_runtime.lattice import Lattice
 from lutkit_runtime.onnx_graph import Graph, Layer, write_graph
@@ -38,6 +41,7 @@ from lutkit_runtime.ops.table_fusion import BasisTable
 from lutkit_runtime.padding import Padding
 from lutkit_runtime.pattern import IndexPattern
 from lutkit_runtime.program import Parameter, Program
+from lutkit_runtime.table_coding import Storage
 
 Image = NDArray[Any]
 
@@ -198,38 +202,36 @@ class FamilyCase:
     config : record of the family's
     recipe : Schedule
         One step on pictures of 32 x 32 pixels.
-    codes : tuple of int
-        8-bit samples of pictures on which networks and tables are one function: those at nodes.
     storages : tuple of str or None
         What `lutkit transfer --storage` may say.
     """
 
     config: Any
     recipe: Schedule
-    codes: tuple[int, ...]
     storages: tuple[str | None, ...] = (None,)
 
 
-_PATCHES = Recipe(
+PATCHES = Recipe(
     steps=1, batch=1, crop=8, learning_rate=1e-3, final_rate=1e-3, validate_every=1, phases=(Phase(interval=6),)
 )
-_PICTURES = ColourRecipe(steps=1, batch=1, learning_rate=1e-3, final_rate=1e-3, validate_every=1)
-_NODES = (0, 64, 128, 192)
+"""One step on patches, for families of spatial tables."""
+PICTURES = ColourRecipe(steps=1, batch=1, learning_rate=1e-3, final_rate=1e-3, validate_every=1)
+"""One step on whole pictures, for families of colours."""
 
 
-def _shrink(family: str, **fields: Any) -> Any:
+def shrink(family: str, **fields: Any) -> Any:
+    """Return the configuration of a family with some fields replaced."""
     return msgspec.structs.replace(find_family(family).defaults, **fields)
 
 
 FAMILY_CASES: dict[str, Callable[[], FamilyCase]] = {
     "mulut": lambda: FamilyCase(
-        _shrink("mulut", patterns=("s", ((0, 0), (1, 2))), stages=1, scale=2, interval=6, width=8), _PATCHES, _NODES
+        shrink("mulut", patterns=("v", ((0, 0), (1, 2))), stages=2, scale=2, interval=6, width=8), PATCHES
     ),
-    "sr-lut": lambda: FamilyCase(_shrink("sr-lut", patterns=("f",), scale=2, interval=6, width=8), _PATCHES, _NODES),
+    "sr-lut": lambda: FamilyCase(shrink("sr-lut", patterns=("f",), scale=2, interval=6, width=8), PATCHES),
     "adaptive-3dlut": lambda: FamilyCase(
-        _shrink("adaptive-3dlut", luts=2, size=5, predictor="pooled", spread=0.1),
-        _PICTURES,
-        codes=tuple(range(256)),
+        shrink("adaptive-3dlut", luts=2, size=5, predictor="pooled", spread=0.1),
+        PICTURES,
         storages=(None, "int16", "int8"),
     ),
 }
@@ -307,11 +309,43 @@ class Forward:
     result: Image
 
 
+@dataclass(frozen=True)
+class Bench:
+    """How tests look into what a workbench makes.
+
+    Attributes
+    ----------
+    run_finetuning : callable
+        Takes the objective of finetuning and a picture (H, W, 3) uint8; returns a Forward.
+    measure_transfer : callable
+        Takes a run, its configuration and the artefact made of it; returns how far networks and tables are apart at
+        the nodes, in quanta of the tables: 0.5 is what rounding makes.
+    """
+
+    run_finetuning: Callable[[Any, NDArray[np.uint8]], Forward]
+    measure_transfer: Callable[[Run, AnyConfig, Artefact], float]
+
+
 def _run_patches(objective: Any, codes: NDArray[np.uint8]) -> Forward:
     import torch
 
     planes = torch.from_numpy(codes.transpose(2, 0, 1).astype(np.float32))
     return Forward(codes, objective.model.run(planes, None).detach().numpy().transpose(1, 2, 0).astype(np.uint8))
+
+
+def _compare_entries(run: Run, config: AnyConfig, artefact: Artefact) -> float:
+    import torch
+
+    from lutkit.spatial_workbench import load_model
+
+    model = load_model(run, config)
+    worst = 0.0
+    for op in artefact.program.lookups():
+        nodes = torch.from_numpy(op.lattice.node_samples()).float() / 255
+        with torch.no_grad():
+            outputs = artefact.program.slots[op.slot].quantiser.spread(model.fillings[op.slot].network(nodes)).numpy()
+        worst = max(worst, float(np.abs(outputs - artefact.tables[op.slot]).max()))
+    return worst
 
 
 def _run_pictures(objective: Any, codes: NDArray[np.uint8]) -> Forward:
@@ -322,17 +356,42 @@ def _run_pictures(objective: Any, codes: NDArray[np.uint8]) -> Forward:
     return Forward(picture, np.ascontiguousarray(outputs[0].detach().numpy().transpose(1, 2, 0)))
 
 
-FORWARDS: dict[str, Callable[[Any, NDArray[np.uint8]], Forward]] = {
-    "lutkit.spatial_workbench:SpatialWorkbench": _run_patches,
-    "lutkit.colour.workbench:ColourWorkbench": _run_pictures,
+def _compare_nodes(run: Run, config: AnyConfig, artefact: Artefact) -> float:
+    """Compare basis tables in steps of their storage, and what the predictor gives in steps of a thousandth."""
+    import torch
+
+    from lutkit.colour.model import flatten_tables
+    from lutkit.colour.workbench import load_model
+
+    model = load_model(run, config.model)
+    own = flatten_tables(model.bases)
+    worst = 0.0
+    for op in artefact.program.ops:
+        if isinstance(op, Predictor):
+            thumbnail = np.random.default_rng(0).random((1, 3, op.side, op.side), dtype=np.float32)
+            with torch.no_grad():
+                expected = model.module.predict(torch.from_numpy(thumbnail)).numpy().reshape(-1)
+            found = op.open(artefact.tables).run(thumbnail).reshape(-1)
+            worst = max(worst, float(np.abs(found - expected).max()) * 1000)
+        elif isinstance(op, TableFusion):
+            for basis in op.bases:
+                difference = np.abs(basis.coding.decode(artefact.tables[basis.slot]) - own[basis.slot]).max()
+                exact = basis.coding.storage is Storage.FLOAT32
+                worst = max(worst, float("inf") if exact and difference else float(difference) / basis.coding.step)
+    return worst
+
+
+BENCHES: dict[str, Bench] = {
+    "lutkit.spatial_workbench:SpatialWorkbench": Bench(_run_patches, _compare_entries),
+    "lutkit.colour.workbench:ColourWorkbench": Bench(_run_pictures, _compare_nodes),
 }
-"""How the objective of a workbench's finetuning is run on a picture (H, W, 3) uint8."""
+"""Every workbench that a family names."""
 
 
-def forward_of(workbench: str) -> Callable[[Any, NDArray[np.uint8]], Forward]:
-    """Return how a workbench's finetuning runs on a picture; fails where nobody has said it."""
-    assert workbench in FORWARDS, (
-        f"the workbench {workbench} is unknown here: add to FORWARDS in tests/contract.py how its finetuning runs on a "
-        "picture"
+def bench_of(workbench: str) -> Bench:
+    """Return how tests look into a workbench; fails where nobody has said it."""
+    assert workbench in BENCHES, (
+        f"the workbench {workbench} is unknown here: add to BENCHES in tests/contract.py how its finetuning runs on a "
+        "picture and how far its tables are from its networks"
     )
-    return FORWARDS[workbench]
+    return BENCHES[workbench]

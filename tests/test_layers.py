@@ -5,16 +5,10 @@ import subprocess
 import sys
 
 import numpy as np
+from fresh_python import refuse_imports
 from PIL import Image
 
-WITHOUT_TORCH = """
-import sys
-class Refuse:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {"torch", "safetensors"}:
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-sys.meta_path.insert(0, Refuse())
-"""
+WITHOUT_TORCH = refuse_imports("torch", "safetensors")
 
 
 def run_without_torch(code, *arguments, cwd=None):

@@ -1,0 +1,91 @@
+"""The pages about families and training: their example runs, their tables say what the presets are."""
+
+import re
+import sys
+import types
+from pathlib import Path
+
+import contract
+import numpy as np
+import pytest
+from small_training import write_photos
+
+from lutkit.configuration import RunConfig
+from lutkit.families import FAMILIES, adaptive_3dlut, find_family
+from lutkit_runtime.engine import Model, available_backends
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+
+
+def read(name: str) -> str:
+    return (DOCS / name).read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def example(monkeypatch):
+    """The family of docs/adding-a-family.md, added as the page says."""
+    code, *_ = re.findall(r"```python\n(\"\"\"Duo.*?)```", read("adding-a-family.md"), re.DOTALL)
+    module = types.ModuleType("lutkit.families.duo")
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    exec(compile(code, "docs/adding-a-family.md", "exec"), module.__dict__)
+    monkeypatch.setitem(FAMILIES, "duo", module.__name__)
+    return module
+
+
+def test_the_example_of_a_family_trains_transfers_and_runs(example, tmp_path, monkeypatch):
+    """Its case for the contract tests is the one that the page gives."""
+    torch = pytest.importorskip("torch")
+    from lutkit.run import Run
+    from lutkit.train import train
+    from lutkit.transfer import transfer
+    from lutkit.workbench import TransferOptions, Watch
+
+    monkeypatch.setenv("LUTKIT_CACHE", str(tmp_path / "cache"))
+    torch.set_num_threads(1)
+    family = find_family("duo")
+    assert family is example
+    for recipe in family.presets.values():
+        recipe.validate()
+    entry = re.search(r'```python\n"duo": lambda: (.*?),\n```', read("adding-a-family.md"))[1]
+    case = eval(entry, vars(contract))
+    photos = write_photos(tmp_path / "photos", count=3, side=32)
+    config = RunConfig(family="duo", model=case.config, recipe=case.recipe, data=str(photos))
+    run = Run(tmp_path / "run")
+    train(run, config, torch.device("cpu"), Watch(say=lambda _line: None))
+    artefact, fidelity = transfer(run, run.read_config(), TransferOptions())
+    assert fidelity.images == 1
+    assert contract.bench_of(family.workbench).measure_transfer(run, config, artefact) <= 0.501
+    model = Model(artefact.program, artefact.tables)
+    picture = contract.make_picture(9, 7, "uint8")
+    results = {model.apply(picture, backend=name).tobytes() for name in available_backends()}
+    assert len(results) == 1 and len(results.pop()) == 18 * 14 * 3
+
+
+def test_the_list_of_families_in_the_example_is_the_one_in_use():
+    block = re.search(r"FAMILIES: dict\[str, str\] = \{(.*?)\}", read("adding-a-family.md"), re.DOTALL)[1]
+    listed = dict(re.findall(r'"([^"]+)": "([^"]+)"', block))
+    assert listed.pop("duo") == "lutkit.families.duo"
+    assert listed == FAMILIES
+
+
+def say(value) -> str:
+    """Return a field of a recipe as the table has it."""
+    low, high = value if isinstance(value, tuple) else (value, None)
+    shown = np.format_float_positional(low, trim="-")
+    return shown if high is None else f"{shown} to {np.format_float_positional(high, trim='-')}"
+
+
+def test_the_table_of_recipes_for_colours_says_what_the_presets_are():
+    section = read("training.md").split("\n## Recipes for colours\n")[1].split("\n## ")[0]
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in section.splitlines() if line.startswith("| ")]
+    assert rows[0][0] == "field of `recipe`"
+    presets = [adaptive_3dlut.presets[name] for name in ("quick", "paper", "paper-unpaired", "finetune")]
+    seen = set()
+    for first, *cells in rows[1:]:
+        names = re.findall(r"`(\w+)`", first)
+        for recipe, cell in zip(presets, cells, strict=False):
+            values = [say(getattr(recipe, name)) for name in names]
+            found = re.sub(r"(?<=\d) (?=\d{3})", "", cell).replace("the same", values[0])
+            assert found in ("", ", ".join(values)), (first, cell)
+        seen.update(names)
+    assert seen >= set(adaptive_3dlut.QUICK.__struct_fields__) - {"warmup", "validate_every", "average"}
