@@ -63,9 +63,7 @@ class Curves:
 
     def evaluate(self, colours: NDArray[Any]) -> Float64:
         """Return the colours (..., 3) after the curves, in float64; inputs as in `ColourLut.evaluate`."""
-        position = _locate(colours, self.low, self.high, self.size)
-        cell = np.minimum(np.floor(position), self.size - 2).astype(np.intp)
-        fraction = position - cell
+        cell, fraction = _locate(colours, self.low, self.high, self.size)
         nodes = self.values.astype(np.float64)
         channel = np.arange(3)
         return (1 - fraction) * nodes[cell, channel] + fraction * nodes[cell + 1, channel]
@@ -106,9 +104,7 @@ class Cube:
         self, colours: NDArray[Any], interpolation: CubeInterpolation = CubeInterpolation.TETRAHEDRAL
     ) -> Float64:
         """Return the colours (..., 3) after the cube, in float64; inputs as in `ColourLut.evaluate`."""
-        position = _locate(colours, self.low, self.high, self.size)
-        cell = np.minimum(np.floor(position), self.size - 2).astype(np.intp)
-        fraction = position - cell
+        cell, fraction = _locate(colours, self.low, self.high, self.size)
         nodes = self.values.astype(np.float64)
         if interpolation is CubeInterpolation.TETRAHEDRAL:
             return _interpolate_tetrahedral(nodes, cell, fraction)
@@ -208,12 +204,14 @@ def _check_values(owner: str, values: Float32) -> None:
         raise FormatError(f"{owner}: node {int(bad.argmax())} is not finite; replace NaN and infinite values")
 
 
-def _locate(colours: NDArray[Any], low: Triple, high: Triple, size: int) -> Float64:
-    """Return positions 0..size-1 of colours on their axes; NaN counts as the lower end."""
+def _locate(colours: NDArray[Any], low: Triple, high: Triple, size: int) -> tuple[NDArray[np.intp], Float64]:
+    """Return cells 0..size-2 of colours on their axes, and fractions 0..1 in them; NaN counts as the lower end."""
     colours = np.asarray(colours, np.float64)
     first, last = np.array(low, np.float64), np.array(high, np.float64)
     known = np.where(np.isnan(colours), first, colours)
-    return (np.clip(known, first, last) - first) / (last - first) * (size - 1)
+    position = (np.clip(known, first, last) - first) / (last - first) * (size - 1)
+    cell = np.minimum(np.floor(position), size - 2).astype(np.intp)
+    return cell, position - cell
 
 
 def _interpolate_trilinear(nodes: Float64, cell: NDArray[np.intp], fraction: Float64) -> Float64:

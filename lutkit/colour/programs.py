@@ -16,15 +16,12 @@ from lutkit_runtime.cube import Arithmetic, CubeInterpolation, fits_packed
 from lutkit_runtime.errors import FormatError
 from lutkit_runtime.ops import Blend, ColourLookup
 from lutkit_runtime.ops.colour_lookup import Cube, Curves, Domain, Triple
-from lutkit_runtime.program import Colour, Parameter, Program
+from lutkit_runtime.program import STRENGTH, Colour, Program
 from lutkit_runtime.table_coding import Storage, encode_table
 
 FAMILY = "colour-lut"
 CURVES, CUBE = "curves", "cube"
 """Slots of a LUT's tables."""
-
-STRENGTH = Parameter(name="strength", default=1.0, low=0.0, high=2.0)
-"""How much of a look is mixed in; above 1 it is exaggerated."""
 
 
 def choose_arithmetic(lut: ColourLut, interpolation: CubeInterpolation) -> Arithmetic:

@@ -16,7 +16,7 @@ from lutkit_runtime.errors import DataError
 from lutkit_runtime.ops import Blend, ColourLookup, Predictor, TableFusion
 from lutkit_runtime.ops.colour_lookup import Cube
 from lutkit_runtime.ops.table_fusion import BasisTable
-from lutkit_runtime.program import Colour, Parameter, Program
+from lutkit_runtime.program import STRENGTH, Colour, Program
 from lutkit_runtime.table_coding import TableCoding
 
 if TYPE_CHECKING:
@@ -29,9 +29,6 @@ PREDICTOR = "predictor"
 
 PUBLISHED_STRETCH = 1.000001
 """Ratio of the node distance in the published kernels to 1 / (size - 1)."""
-
-STRENGTH = Parameter(name="strength", default=1.0, low=0.0, high=2.0)
-"""How much of a look is mixed in; above 1 it is exaggerated."""
 
 
 class AdaptiveConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

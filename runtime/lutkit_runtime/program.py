@@ -62,6 +62,10 @@ class Parameter(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
             )
 
 
+STRENGTH = Parameter(name="strength", default=1.0, low=0.0, high=2.0)
+"""How much of a look is mixed in; above 1 it is exaggerated. `lutkit apply --strength` sets it."""
+
+
 class Program(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A skeleton of ops whose slots are filled by networks, parameters or tables.
 
