@@ -108,9 +108,10 @@ class CpuBackend:
 
     def prepare_colours(self, program: Program, tables: Tables) -> ColourRunner:
         """Return what looks colours up in compiled kernels."""
+        from lutkit_runtime.kernels.cpu.blending import blend_pictures
         from lutkit_runtime.kernels.cpu.colour import CompiledLooker
 
-        return ColourRunner(program, tables, CompiledLooker)
+        return ColourRunner(program, tables, CompiledLooker, blend_pictures)
 
     def announcing(self, on_compile: Callable[[], None] | None) -> AbstractContextManager[None]:
         """Return a context that listens to Numba."""

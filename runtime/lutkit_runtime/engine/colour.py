@@ -35,6 +35,10 @@ class Looker(Protocol):
         ...
 
 
+FinishBlend = Callable[[Image, Float32, float, Image, int | None], bool]
+"""Write base + amount (changed - base) at the depth of the base, with its alpha; False where it cannot."""
+
+
 class ReferenceLooker:
     """The NumPy definition of a lookup.
 
@@ -65,10 +69,19 @@ class ColourRunner:
     tables : mapping of slot name to table
     make_looker : callable
         Turns a bound lookup into what runs it.
+    finish_blend : callable, optional
+        Does a blend that ends the program in one go.
     """
 
-    def __init__(self, program: Program, tables: Tables, make_looker: Callable[[BoundLookup], Looker]) -> None:
+    def __init__(
+        self,
+        program: Program,
+        tables: Tables,
+        make_looker: Callable[[BoundLookup], Looker],
+        finish_blend: FinishBlend | None = None,
+    ) -> None:
         self._program = program
+        self._finish_blend = finish_blend
         self._tables = tables
         self._make_looker = make_looker
         self._networks: dict[str, OnnxNetwork] = {
@@ -119,12 +132,21 @@ class ColourRunner:
                 elif isinstance(op, ColourMatrix):
                     values[op.output] = op.transform(values[op.input][..., :3])
                 elif isinstance(op, Blend):
-                    base, changed = values[op.base][..., :3], values[op.changed][..., :3]
-                    values[op.output] = op.mix(base, changed, values[op.amount])
+                    base, changed = values[op.base], values[op.changed]
+                    if self._ends_in(op, leaving, base is strip, changed):
+                        assert self._finish_blend is not None
+                        if self._finish_blend(strip, changed, values[op.amount], out, threads):
+                            return
+                    values[op.output] = op.mix(base[..., :3], changed[..., :3], values[op.amount])
             out[..., :3] = scale_to_depth(values[leaving][..., :3], strip.dtype)
             out[..., 3:] = strip[..., 3:]
 
         return run
+
+    def _ends_in(self, op: Blend, leaving: str, starts_from_the_picture: bool, changed: Image) -> bool:
+        """Whether a blend of the picture itself with floats ends the program, so that one kernel can do all of it."""
+        is_plain = changed.dtype == np.float32 and changed.shape[2] == 3
+        return self._finish_blend is not None and op.output == leaving and starts_from_the_picture and is_plain
 
     def _trace(self, parameters: Mapping[str, float]) -> tuple[list[ColourOp], str]:
         """Return the ops for pixels that the result needs, and the value that leaves the program.
