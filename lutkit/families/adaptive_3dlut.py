@@ -91,7 +91,7 @@ QUICK = ColourRecipe(
 """Ends within ten minutes on two cores."""
 
 QUICK_UNPAIRED = ColourRecipe(
-    steps=1500,
+    steps=1200,
     batch=4,
     learning_rate=3e-4,
     final_rate=1e-5,
@@ -100,7 +100,7 @@ QUICK_UNPAIRED = ColourRecipe(
     monotonicity=1.0,
     longest_side=256,
     brightness=(0.8, 1.2),
-    content=10.0,
+    content=3.0,
 )
 """For two sets of pictures. Outputs are held less closely to their inputs than published: few steps must do."""
 
