@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +20,9 @@ GENERATED_PHOTOS = 64
 GENERATED_SIDE = 512
 VALIDATION_PHOTOS = 20
 """At most so many photos are validated on, which keeps validation a small part of training."""
+
+HELD_OUT = 10
+"""Every tenth photo is validated on where no others are given."""
 
 GENERATED_NOTE = "generated images are used; --data DIR trains on your photos instead"
 
@@ -52,9 +57,7 @@ def gather_photos(data: Path | None, val: Path | None, task: Task, seed: int) ->
     if data is None:
         source = PatchSource(render_collection(seed, GENERATED_PHOTOS, GENERATED_SIDE), task)
         return Photos(source, pairs, f"{GENERATED_PHOTOS} generated images (seed {seed})", pairs_description)
-    paths = [path for path in find_images(data) if path not in held and not _lies_below(path, val)]
-    if not paths:
-        raise DataError(f"every photo of {data} lies in {val} too, which leaves none to train on: name another --val")
+    paths = [path for path in find_training_photos(data, val) if path not in held]
     source = PatchSource(
         (read_rgb(path) for path in paths),
         task,
@@ -75,17 +78,25 @@ def _gather_pairs(data: Path | None, val: Path | None, task: Task, seed: int) ->
         return make_pairs(val, task, seed, VALIDATION_PHOTOS), f"photos of {val.name or val}", set()
     if data is None:
         return generated_pairs(task, seed), "generated images", set()
-    paths = find_images(data)
-    if len(paths) < 2:
-        raise DataError(f"{data} holds one photo, which leaves none to validate on: add photos or give --val DIR")
-    held = paths[:: max(10, -(-len(paths) // VALIDATION_PHOTOS))]
+    held = hold_out(find_images(data), data)
     made = validation_pairs([read_rgb(path) for path in held], task, seed)
     pairs = [Pair(path.stem, *pair) for path, pair in zip(held, made, strict=True)]
     return pairs, f"photos held out of {data.name or data}", set(held)
 
 
-def _lies_below(path: Path, folder: Path | None) -> bool:
-    return folder is not None and path.resolve().is_relative_to(folder.resolve())
+def find_training_photos(data: Path, val: Path | None) -> list[Path]:
+    """Return the photos below `data` that do not lie below `val`; raises DataError where there are none."""
+    paths = [path for path in find_images(data) if val is None or not path.resolve().is_relative_to(val.resolve())]
+    if not paths:
+        raise DataError(f"every photo of {data} lies in {val} too, which leaves none to train on: name another --val")
+    return paths
+
+
+def hold_out(paths: Sequence[Any], data: Path) -> Sequence[Any]:
+    """Return every tenth photo of `data`, at most 20, to validate on; raises DataError where that leaves none."""
+    if len(paths) < 2:
+        raise DataError(f"{data} holds one photo, which leaves none to validate on: add photos or give --val DIR")
+    return paths[:: max(HELD_OUT, -(-len(paths) // VALIDATION_PHOTOS))]
 
 
 def generated_pairs(task: Task, seed: int) -> list[Pair]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -26,12 +25,16 @@ from lutkit.data import find_images
 from lutkit.degradation import Task
 from lutkit.evaluate import Pair
 from lutkit.generated import render_collection
-from lutkit.photos import GENERATED_PHOTOS, GENERATED_SIDE, VALIDATION_PHOTOS, generated_pairs
+from lutkit.photos import (
+    GENERATED_PHOTOS,
+    GENERATED_SIDE,
+    VALIDATION_PHOTOS,
+    find_training_photos,
+    generated_pairs,
+    hold_out,
+)
 from lutkit.recipe import ColourRecipe
 from lutkit_runtime.errors import DataError
-
-HELD_OUT = 10
-"""Every tenth picture is validated on where no others are given."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,8 @@ def gather_pictures(
     """Return pictures to train and to validate on.
 
     `data` holds pairs (see `find_pair_folders`) or good photos; without it, images are generated. Without `val`, which
-    is read in the same way, every tenth picture of `data` is held out. Raises DataError or ImageError where pictures
+    is read in the same way, every tenth picture of `data` is held out. Photos that lie below `val` are not trained on; of
+    pairs, `val` may be the same folder, to see how closely they can be met. Raises DataError or ImageError where pictures
     cannot be used.
     """
 
@@ -81,10 +85,11 @@ def gather_pictures(
         return Pictures(make_source(None, targets), pairs, f"{len(photos)} generated images (seed {seed})", described)
     folders = find_pair_folders(data)
     if folders is None:
-        paths: list[tuple[Path | None, Path]] = [(None, path) for path in find_images(data)]
+        paths: list[tuple[Path | None, Path]] = [(None, path) for path in find_training_photos(data, val)]
     else:
         paths = list(match_pairs(folders)) if paired else list(_list_apart(folders))
-    kept, held = (paths, []) if val or not paired else _hold_out(paths, data)
+    held = [] if val or not paired else hold_out(paths, data)
+    kept = [each for each in paths if each not in held]
     pairs, described = read_validation(val, task, recipe, seed) if val else ([], "")
     if held:
         pairs = [_read_pair(before, after, task, recipe, seed, place) for place, (before, after) in enumerate(held)]
@@ -102,13 +107,6 @@ def _list_apart(folders: PairFolders) -> list[tuple[Path, Path]]:
     """Return the inputs of two sets that are no pairs, each with some target: only the inputs count."""
     target = find_images(folders.targets)[0]
     return [(path, target) for path in find_images(folders.inputs)]
-
-
-def _hold_out(paths: list[Any], data: Path) -> tuple[list[Any], list[Any]]:
-    if len(paths) < 2:
-        raise DataError(f"{data} holds one picture, which leaves none to validate on: add pictures or give --val DIR")
-    held = paths[:: max(HELD_OUT, -(-len(paths) // VALIDATION_PHOTOS))]
-    return [each for each in paths if each not in held], held
 
 
 def _make_cache(paths: list[Path], recipe: ColourRecipe, read: Callable[[Path, int], Image]) -> PictureCache:

@@ -230,6 +230,15 @@ def test_sixteen_bit_inputs_keep_their_depth(tmp_path):
     assert "held out" in pictures.pairs_description
 
 
+def test_photos_that_are_validated_on_are_not_trained_on(tmp_path):
+    write_photos(tmp_path / "data", count=3, side=16)
+    write_photos(tmp_path / "data" / "val", count=2, side=16, seed=9)
+    gathered = gather_pictures(tmp_path / "data", tmp_path / "data" / "val", Retouch(), RECIPE, 0)
+    assert gathered.description.startswith("3 photos") and len(gathered.pairs) == 2
+    with pytest.raises(DataError, match="leaves none to train on"):
+        gather_pictures(tmp_path / "data" / "val", tmp_path / "data", Retouch(), RECIPE, 0)
+
+
 @pytest.mark.parametrize(
     ("change", "told"),
     [
