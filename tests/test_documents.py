@@ -89,3 +89,19 @@ def test_the_table_of_recipes_for_colours_says_what_the_presets_are():
             assert found in ("", ", ".join(values)), (first, cell)
         seen.update(names)
     assert seen >= set(adaptive_3dlut.QUICK.__struct_fields__) - {"warmup", "validate_every", "average"}
+
+
+def find_anchors(page: Path) -> set[str]:
+    """Return the anchors of a page's headings, as sites that render Markdown make them."""
+    titles = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.rglob("*.md")), ids=lambda page: str(page.relative_to(DOCS)))
+def test_links_lead_to_pages_and_sections(page):
+    for link in re.findall(r"\]\(([^)]+)\)", page.read_text(encoding="utf-8")):
+        if "://" not in link:
+            name, _, section = link.partition("#")
+            target = (page.parent / name).resolve() if name else page
+            assert target.exists(), f"{page.name} links {link}"
+            assert not section or section in find_anchors(target), f"{page.name} links {link}"
