@@ -79,7 +79,8 @@ def test_the_table_of_recipes_for_colours_says_what_the_presets_are():
     section = read("training.md").split("\n## Recipes for colours\n")[1].split("\n## ")[0]
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in section.splitlines() if line.startswith("| ")]
     assert rows[0][0] == "field of `recipe`"
-    presets = [adaptive_3dlut.presets[name] for name in ("quick", "paper", "paper-unpaired", "finetune")]
+    names = ("quick", "quick-unpaired", "paper", "paper-unpaired", "finetune")
+    presets = [adaptive_3dlut.presets[name] for name in names]
     seen = set()
     for first, *cells in rows[1:]:
         names = re.findall(r"`(\w+)`", first)
