@@ -116,7 +116,16 @@ PAPER_XYZ = msgspec.structs.replace(PAPER, brightness=(0.6, 1.4))
 UNPAIRED_XYZ = msgspec.structs.replace(UNPAIRED, content=10.0, monotonicity=100.0)
 """The published recipes for XYZ pictures, whose saturation is never changed."""
 
-FINETUNE = ColourRecipe(steps=1000, batch=4, learning_rate=3e-4, final_rate=1e-5, validate_every=100, longest_side=512)
+FINETUNE = ColourRecipe(
+    steps=1000,
+    batch=4,
+    learning_rate=1e-4,
+    final_rate=1e-6,
+    validate_every=100,
+    monotonicity=1.0,
+    longest_side=256,
+)
+"""The predictor stays as it is, so that a step costs little."""
 
 presets = {
     "quick": QUICK,
