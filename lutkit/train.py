@@ -46,9 +46,6 @@ def train(run: Run, config: AnyConfig, device: torch.device, watch: Watch, *, re
     start = load_networks(Run(Path(config.start)).network_file) if config.start else None
     keep_large_buffers()
     materials = workbench.gather(config, watch)
-    if not resume:
-        run.clear()
-        run.write_config(config)
     torch.manual_seed(config.seed)
     training = workbench.build(config, materials, device)
     if start is not None and not resume:
@@ -56,6 +53,9 @@ def train(run: Run, config: AnyConfig, device: torch.device, watch: Watch, *, re
             training.objective.module.load_state_dict(start)
         except RuntimeError as error:
             raise DataError(f"networks of {config.start} are of another shape: start from a run made alike") from error
+    if not resume:
+        run.clear()
+        run.write_config(config)
     loop = Loop(
         objective=training.objective,
         recipe=config.recipe,
@@ -75,4 +75,8 @@ def train(run: Run, config: AnyConfig, device: torch.device, watch: Watch, *, re
             run.clear()
         raise
     save_networks(run.network_file, training.objective.module.state_dict())
+    watch.say(
+        f"best of {progress.step} steps: step {progress.best_step}, {training.measure} {progress.best_psnr:.3f} dB, "
+        f"{progress.seconds / 60:.1f} minutes"
+    )
     return progress

@@ -56,11 +56,14 @@ class Training:
     ----------
     objective : Objective
     validate : callable
-        Returns the PSNR in dB of the model as it stands, given the step.
+        Returns how good the model is as it stands, in dB, given the step.
+    measure : str
+        What these decibels are, for people.
     """
 
     objective: Objective
     validate: Callable[[int], float]
+    measure: str = "validation"
 
 
 @dataclass(frozen=True)

@@ -88,9 +88,5 @@ def command(run: Path, device: str, tensorboard: bool, resume: bool, overwrite: 
         say=lambda line: click.echo(line, err=True), show_progress=sys.stderr.isatty(), tensorboard=tensorboard
     )
     with report_interruption(f"lutkit train --run {run} --resume"):
-        progress = train(folder, config, torch_device, watch, resume=resume)
-    click.echo(
-        f"best of {progress.step} steps: step {progress.best_step}, validation {progress.best_psnr:.3f} dB, "
-        f"{progress.seconds / 60:.1f} minutes; next: lutkit transfer{'' if run == DEFAULT_RUN else f' {run}'}",
-        err=True,
-    )
+        train(folder, config, torch_device, watch, resume=resume)
+    click.echo(f"next: lutkit transfer{'' if run == DEFAULT_RUN else f' {run}'}", err=True)

@@ -119,12 +119,10 @@ class PictureSource:
         return colours
 
     def visit(self, rng: np.random.Generator, draws: int) -> list[Image]:
-        """Return inputs as they are drawn, without crops and jitter: all of them, or so many spoilt ones."""
+        """Return inputs: all of them, whole and without jitter, or so many spoilt parts of photos."""
         if self._inputs is not None:
             return [self._inputs.read(number) for number in range(len(self._inputs))]
-        return [
-            self._task.degrade(self._targets.read(int(rng.integers(len(self._targets)))), rng) for _ in range(draws)
-        ]
+        return [self._spoil(self._targets.read(int(rng.integers(len(self._targets)))), rng)[0] for _ in range(draws)]
 
 
 def _to_planes(picture: Image) -> Float32:

@@ -77,7 +77,8 @@ class ColourWorkbench:
                 return _score(model.restore, materials.pairs, config)
             return measure_resemblance(model, materials.source, config.seed)
 
-        return Training(objective, validate)
+        measure = "validation" if materials.pairs else "likeness of mean and contrast"
+        return Training(objective, validate, measure)
 
     def load(self, run: Run, config: AnyConfig) -> Trained:
         """Return the run's best networks; raises DataError where there are none or they do not fit."""
