@@ -81,21 +81,12 @@ def _describe_lookup(op: ColourLookup, artefact: Artefact) -> dict[str, Any]:
 
 def _tell_arithmetic(op: ColourLookup, artefact: Artefact) -> dict[str, str | None]:
     """Return the arithmetic for every depth, and why 8-bit pictures have no packed integers where they have none."""
-    from lutkit_runtime.cube import Arithmetic, CubeInterpolation
+    from lutkit.colour.arithmetic import find_obstacle
+    from lutkit_runtime.cube import Arithmetic
 
     reason = None
     if op.arithmetic is not Arithmetic.PACKED:
-        if op.cube is None:
-            reason = "there is no cube"
-        elif op.cube.interpolation is not CubeInterpolation.TETRAHEDRAL:
-            reason = f"the interpolation is {op.cube.interpolation.value}"
-        elif op.cube.fused:
-            reason = "the cube is made for every picture"
-        else:
-            span = _span(op.cube.coding.decode(artefact.tables[op.cube.table]))
-            outside = span["lowest"] < 0 or span["highest"] > 1
-            if outside:
-                reason = f"nodes from {span['lowest']:g} to {span['highest']:g} lie outside 0 to 1"
+        reason = find_obstacle(op, artefact.tables)
     elif op.input != artefact.program.input:
         reason = f"'{op.input}' is no picture of 8 bits"
     packed = op.arithmetic is Arithmetic.PACKED and reason is None

@@ -8,11 +8,12 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from lutkit.colour.arithmetic import choose_arithmetic
 from lutkit.colour.lut import ColourLut
 from lutkit.colour.lut import Cube as CubeValues
 from lutkit.colour.lut import Curves as CurveValues
 from lutkit_runtime.artefact import Artefact
-from lutkit_runtime.cube import Arithmetic, CubeInterpolation, fits_packed
+from lutkit_runtime.cube import Arithmetic, CubeInterpolation
 from lutkit_runtime.errors import FormatError
 from lutkit_runtime.ops import Blend, ColourLookup
 from lutkit_runtime.ops.colour_lookup import Cube, Curves, Domain, Triple
@@ -22,13 +23,6 @@ from lutkit_runtime.table_coding import Storage, encode_table
 FAMILY = "colour-lut"
 CURVES, CUBE = "curves", "cube"
 """Slots of a LUT's tables."""
-
-
-def choose_arithmetic(lut: ColourLut, interpolation: CubeInterpolation) -> Arithmetic:
-    """Return the packed arithmetic where it can hold the LUT: a tetrahedral cube with all nodes within 0 and 1."""
-    if lut.cube is None or interpolation is not CubeInterpolation.TETRAHEDRAL:
-        return Arithmetic.FLOAT32
-    return Arithmetic.PACKED if fits_packed(lut.cube.values) else Arithmetic.FLOAT32
 
 
 def make_lut_artefact(
@@ -59,12 +53,12 @@ def make_lut_artefact(
         coding, tables[CUBE] = encode_table(lut.cube.values.reshape(-1, 3), storage)
         domain = Domain(_triple(lut.cube.low), _triple(lut.cube.high))
         cube = Cube(CUBE, size, domain=domain, interpolation=interpolation, coding=coding)
-    arithmetic = choose_arithmetic(lut, interpolation)
+    lookup = choose_arithmetic(ColourLookup(input="image", curves=curves, cube=cube, output="graded"), tables)
     program = Program(
         family=FAMILY,
         task="look",
         ops=(
-            ColourLookup(input="image", curves=curves, cube=cube, arithmetic=arithmetic, output="graded"),
+            lookup,
             Blend(base="image", changed="graded", amount=STRENGTH.name, output="result"),
         ),
         colour=Colour.RGB,
@@ -109,11 +103,9 @@ def change_interpolation(artefact: Artefact, interpolation: CubeInterpolation) -
         if isinstance(op, ColourLookup) and op.cube:
             changed = True
             cube = msgspec.structs.replace(op.cube, interpolation=interpolation)
-            op = msgspec.structs.replace(op, cube=cube, arithmetic=Arithmetic.FLOAT32)
-            bound = None if cube.fused else op.bind({}, artefact.tables)
-            if bound and bound.cube is not None and interpolation is CubeInterpolation.TETRAHEDRAL:
-                packed = Arithmetic.PACKED if fits_packed(bound.cube) else Arithmetic.FLOAT32
-                op = msgspec.structs.replace(op, arithmetic=packed)
+            op = choose_arithmetic(
+                msgspec.structs.replace(op, cube=cube, arithmetic=Arithmetic.FLOAT32), artefact.tables
+            )
         ops.append(op)
     if not changed:
         raise FormatError(
