@@ -15,7 +15,9 @@ from lutkit_runtime.errors import ArtefactError
 from lutkit_runtime.onnx_graph import Attribute, Graph, Layer, Shape
 
 MAX_VALUES = 1 << 28
-"""Values that flow between two layers."""
+"""Values that flow between layers, all together."""
+MAX_WORK = 1 << 35
+"""Values that flow, times what each of them sums: a network of a few seconds."""
 MAX_WINDOW = 1 << 10
 """Lengths of kernels, strides, pads and dilations."""
 
@@ -28,6 +30,7 @@ def follow_shapes(graph: Graph) -> Shape:
     Raises ArtefactError where a layer is unknown or does not fit what it reads.
     """
     shapes: dict[str, Shape] = {graph.input: graph.shape}
+    values = work = 0
     for layer in graph.layers:
         source, *names = layer.inputs or ("",)
         if source not in shapes or any(name not in graph.arrays for name in names):
@@ -41,8 +44,15 @@ def follow_shapes(graph: Graph) -> Shape:
         if unknown:
             raise ArtefactError(f"the layer '{layer.output}' has the unknown attribute '{min(unknown)}'")
         shape = rule(layer, shapes[source], [graph.arrays[name] for name in names])
-        if math.prod(shape) > MAX_VALUES:
-            raise ArtefactError(f"the layer '{layer.output}' makes {math.prod(shape)} values; {MAX_VALUES} are allowed")
+        values += math.prod(shape)
+        # a kernel (outputs, channels, height, width) sums channels times height times width values for each
+        summed = [math.prod(graph.arrays[name].shape[1:]) for name in names if graph.arrays[name].ndim == 4]
+        work += math.prod(shape) * max(summed, default=1)
+        if values > MAX_VALUES or work > MAX_WORK:
+            raise ArtefactError(
+                f"its layers up to '{layer.output}' make {values} values in {work} steps; {MAX_VALUES} and {MAX_WORK} are "
+                "allowed"
+            )
         shapes[layer.output] = shape
     if graph.output not in shapes:
         raise ArtefactError(f"nothing makes the output '{graph.output}'")

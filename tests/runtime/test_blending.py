@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from lutkit_runtime.cube import scale_to_depth
 from lutkit_runtime.kernels.cpu.blending import CHUNK, blend_pictures
 from lutkit_runtime.ops import Blend
+from lutkit_runtime.ops.blend import bound_base
 
 BLEND = Blend(base="image", changed="graded", amount="strength", output="result")
 
@@ -34,11 +35,10 @@ def test_the_bytes_are_those_of_the_definition(seed, dtype, channels, amount, th
     changed = rng.normal(0.5, 0.7, (9, 11, 3)).astype(np.float32)
     out = np.zeros_like(base)
     assert blend_pictures(base, changed, amount, out, threads)
-    peak = 1 if dtype == np.float32 else np.iinfo(dtype).max
-    with np.errstate(invalid="ignore"):
-        start = base[..., :3].astype(np.float32) / np.float32(peak)
-        expected = scale_to_depth(start + np.float32(amount) * (changed - start), base.dtype)
-    assert np.array_equal(out[..., :3], expected, equal_nan=dtype == np.float32)
+    start = bound_base(base[..., :3])
+    expected = scale_to_depth(start + np.float32(amount) * (changed - start), base.dtype)
+    assert np.isfinite(expected).all()
+    assert np.array_equal(out[..., :3], expected)
     assert np.array_equal(out[..., 3:], base[..., 3:], equal_nan=dtype == np.float32)
 
 
@@ -49,6 +49,12 @@ def test_it_is_what_the_op_does():
     out = np.empty_like(base)
     assert blend_pictures(base, changed, 0.3, out)
     assert np.array_equal(out, scale_to_depth(BLEND.mix(base, changed, 0.3), base.dtype))
+
+
+def test_what_is_no_number_starts_from_0_and_infinity_from_a_large_one():
+    base = np.array([[[np.nan, np.inf, -np.inf]]], np.float32)
+    changed = np.full((1, 1, 3), 0.5, np.float32)
+    assert BLEND.mix(base, changed, 0.5).tolist() == [[[0.25, np.float32(5e29), np.float32(-5e29)]]]
 
 
 def test_every_pixel_of_every_chunk_is_written():

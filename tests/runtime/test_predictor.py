@@ -50,6 +50,15 @@ def test_thumbnails_hold_numbers_whatever_the_picture_holds():
     assert np.isfinite(sample_thumbnail(picture, 4)).all()
 
 
+def test_thumbnails_are_clipped_to_what_networks_have_seen():
+    """A lamp of an HDR picture counts as white, so that it does not lead the network astray."""
+    bright = np.full((8, 8, 3), 0.25, np.float32)
+    bright[2, 3] = 6500.0
+    white = bright.clip(0, 1)
+    assert np.array_equal(sample_thumbnail(bright, 4), sample_thumbnail(white, 4))
+    assert sample_thumbnail(-bright, 4).max() == 0
+
+
 def test_the_network_computes_what_it_says():
     network = OnnxNetwork(FILE, "test")
     assert (network.input_shape, network.output_shape) == ((1, 3, 4, 4), (1, 2))
@@ -106,6 +115,7 @@ WEIGHTS = {"w": random_array(5, 3, 3, 3), "b": random_array(5)}
         (make_graph(Layer("LeakyRelu", ("in",), "a", {"alpha": 3})), "does not fit"),
         (make_graph(CONVOLUTION, shape=(1, 4, 4, 4), **WEIGHTS), "does not fit"),
         (make_graph(CONVOLUTION, w=WEIGHTS["w"], b=random_array(4)), "does not fit"),
+        (make_graph(CONVOLUTION, shape=(1, 3, 1024, 1024), w=random_array(64, 3, 64, 64), b=random_array(64)), "steps"),
         (make_graph(CONVOLUTION, w=random_array(5, 3, 9, 9), b=random_array(5)), "does not fit"),
         (make_graph(CONVOLUTION, w=WEIGHTS["w"].astype(np.int64), b=random_array(5)), "does not fit"),
         *(
@@ -257,7 +267,7 @@ def test_a_model_with_an_unusable_network_is_refused_before_any_picture(tmp_path
         assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(("scale", "told"), [(1e38, "finite ones are needed"), (1e30, "fuses tables to values beyond")])
+@pytest.mark.parametrize(("scale", "told"), [(3e38, "finite ones are needed"), (1e30, "fuses tables to values beyond")])
 def test_weights_out_of_all_bounds_are_refused(scale, told):
     artefact = replace_network(write_network(scale=scale))
     picture = np.full((4, 4, 3), 1000, np.float32)

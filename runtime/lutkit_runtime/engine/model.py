@@ -116,7 +116,8 @@ class Model:
         Raises
         ------
         InputError
-            Where the image, `threads` or `tile` cannot be used: wrong type or shape, no pixels, NaN or infinity.
+            Where the image, `threads` or `tile` cannot be used: wrong type or shape, no pixels; gray for a program for
+            colours; NaN or infinity for one for each channel.
         BackendError
             Where the backend is unknown or cannot run on this machine.
         ProgramError

@@ -20,8 +20,22 @@ def to_unit(samples: NDArray[Any]) -> Float32:
     return samples.astype(np.float32) / np.float32(np.iinfo(samples.dtype).max)
 
 
+LARGEST_BASE = np.float32(1e30)
+"""Floats of larger magnitude count as this where they are mixed: infinity minus infinity would be no number."""
+
+
+def bound_base(base: NDArray[Any]) -> Float32:
+    """Return the samples that a blend starts from: 0 to 1 for integers, floats within 1e30, not a number as 0."""
+    unit = to_unit(base)
+    if base.dtype.kind != "f":
+        return unit
+    return np.where(np.isnan(unit), np.float32(0), unit).clip(-LARGEST_BASE, LARGEST_BASE)
+
+
 class Blend(OpBase, frozen=True, tag="blend"):
     """Result = base + amount (changed - base), in float32; exactly 0 gives `base` itself, exactly 1 `changed`.
+
+    Where they are mixed, base samples that are no numbers count as 0, and infinite ones as 1e30.
 
     Parameters
     ----------
@@ -56,7 +70,7 @@ class Blend(OpBase, frozen=True, tag="blend"):
         """Return base + amount (changed - base), float32 (..., 3)."""
         if amount in (0, 1):
             return to_unit(changed if amount else base)
-        start: Any = to_unit(base)
+        start: Any = bound_base(base)
         return start + np.float32(amount) * (to_unit(changed) - start)
 
     def reference(self, planes: Mapping[str, Any], fill: Mapping[str, Any]) -> Any:

@@ -101,9 +101,10 @@ class Predictor(OpBase, frozen=True, tag="predictor"):
 
 
 def sample_thumbnail(picture: NDArray[Any], side: int) -> NDArray[np.float32]:
-    """Return a picture (H, W, 3) sampled bilinearly to (side, side, 3) float32: half-pixel positions, no filter.
+    """Return a picture (H, W, 3) sampled bilinearly to (side, side, 3) float32, 0 to 1: half-pixel positions, no filter.
 
-    The same as torch's ``interpolate(mode="bilinear", align_corners=False)``. Not a number counts as 0.
+    The same as torch's ``interpolate(mode="bilinear", align_corners=False)``. Samples outside 0 to 1 count as the nearer
+    end, not a number as 0: networks have never seen any others, and a single bright lamp would lead them astray.
     """
     top, bottom, down = _place(picture.shape[0], side)
     left, right, across = _place(picture.shape[1], side)
@@ -111,7 +112,7 @@ def sample_thumbnail(picture: NDArray[Any], side: int) -> NDArray[np.float32]:
 
     def read(rows: Any, columns: Any) -> Any:
         values = to_unit(picture[rows[:, None], columns[None, :]])
-        return np.nan_to_num(values, nan=0.0, posinf=1.0, neginf=0.0).astype(np.float32, copy=False)
+        return np.nan_to_num(values.clip(0, 1), nan=0.0).astype(np.float32, copy=False)
 
     above = read(top, left) * (1 - across) + read(top, right) * across
     below = read(bottom, left) * (1 - across) + read(bottom, right) * across

@@ -1,5 +1,5 @@
 # pyright: basic
-"""Blending in compiled code: the twin of `Blend.mix` followed by `scale_to_depth`. Floor 4: imports `compiling`, NumPy.
+"""Blending in compiled code: the twin of `Blend.mix` followed by `scale_to_depth`. Floor 4: imports `compiling` and the op.
 
 The operations and their order are those of the definition, so that the result has the same bytes.
 """
@@ -13,6 +13,7 @@ from numba import prange
 from numpy.typing import NDArray
 
 from lutkit_runtime.kernels.cpu.compiling import compile_kernel, limit_threads
+from lutkit_runtime.ops.blend import LARGEST_BASE
 
 CHUNK = 1 << 14
 """Pixels that a thread takes at a time."""
@@ -43,7 +44,7 @@ def blend_pictures(
     arguments = (base.reshape(-1), changed.reshape(-1), np.float32(amount))
     with limit_threads(threads):
         if base.dtype.kind == "f":
-            _blend_floats(*arguments, out.reshape(-1), channels, pixels)
+            _blend_floats(*arguments, LARGEST_BASE, out.reshape(-1), channels, pixels)
         else:
             peak = np.float32(np.iinfo(base.dtype).max)
             _blend_codes(*arguments, peak, out.reshape(-1), channels, pixels)
@@ -78,6 +79,7 @@ def _blend_floats(
     base: NDArray[np.float32],
     changed: NDArray[np.float32],
     amount: np.float32,
+    largest: np.float32,
     out: NDArray[np.float32],
     channels: int,
     pixels: int,
@@ -87,7 +89,9 @@ def _blend_floats(
         for pixel in range(chunk * CHUNK, min((chunk + 1) * CHUNK, pixels)):
             at, of = pixel * channels, pixel * 3
             for channel in range(3):
-                start = base[at + channel]
+                # comparisons with what is no number are false
+                bounded = base[at + channel]
+                start = min(max(bounded, -largest), largest) if bounded == bounded else np.float32(0)
                 out[at + channel] = start + amount * (changed[of + channel] - start)
             if channels == 4:
                 out[at + 3] = base[at + 3]
