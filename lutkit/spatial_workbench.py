@@ -11,6 +11,7 @@ from lutkit.checkpoints import load_networks
 from lutkit.configuration import AnyConfig
 from lutkit.evaluate import Pair, mean_finite_psnr, read_pairs, score_pairs, validate_size
 from lutkit.families import Family, find_family
+from lutkit.families.spatial import check_task
 from lutkit.objective import PatchObjective
 from lutkit.photos import GENERATED_NOTE, Photos, gather_photos, validation_photos
 from lutkit.recipe import Recipe, Schedule
@@ -48,6 +49,7 @@ class SpatialWorkbench:
 
     def check(self, config: AnyConfig) -> None:
         """Raise DataError or ProgramError where a configuration cannot be trained."""
+        check_task(config.model.task)
         _ = config.task
         for phase in config.recipe.phases:
             interval = config.model.interval if phase.interval is None else phase.interval

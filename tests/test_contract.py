@@ -28,13 +28,13 @@ from hypothesis import strategies as st
 from small_training import write_photos
 
 from lutkit.configuration import RunConfig, config_type, decode_config
-from lutkit.degradation import make_task
+from lutkit.degradation import TASKS, make_task
 from lutkit.families import FAMILIES, find_family
 from lutkit.recipe import Schedule
 from lutkit.run import Run
 from lutkit_runtime.artefact import Artefact, read_artefact, write_artefact
 from lutkit_runtime.engine import Model, available_backends
-from lutkit_runtime.errors import ArtefactError, ProgramError
+from lutkit_runtime.errors import ArtefactError, LutkitError, ProgramError
 from lutkit_runtime.ops import ChannelOp, Kind, Op, Predictor, Value
 from lutkit_runtime.planes import LARGEST_CODE, Plane, follow_planes
 from lutkit_runtime.program import Colour, Program
@@ -295,6 +295,39 @@ def transferred(trained):
         return made[name, storage]
 
     return make
+
+
+@NAMES
+@pytest.mark.parametrize("task", TASKS)
+def test_every_task_is_trained_or_refused(name, task, folders, tmp_path, monkeypatch):
+    """A task of another kind of family is refused in one line, by preset and by configuration, before a run is made."""
+    torch = pytest.importorskip("torch")
+    from lutkit.train import train
+    from lutkit.workbench import Watch
+
+    monkeypatch.setenv("LUTKIT_CACHE", str(tmp_path / "degraded"))
+    family, case = find_family(name), case_of_family(name)
+    try:
+        usual = family.configure("quick", task)
+    except LutkitError as error:
+        assert "\n" not in str(error) and task in str(error)
+        usual = None
+    scales = {"scale": case.config.scale if task == "sr" else 1} if "scale" in case.config.__struct_fields__ else {}
+    config = RunConfig(
+        family=name,
+        model=msgspec.structs.replace(case.config, task=task, **scales),
+        recipe=case.recipe,
+        data=str(folders[0]),
+        val=str(folders[1]),
+    )
+    run = Run(tmp_path / "run")
+    try:
+        train(run, config, torch.device("cpu"), Watch(say=lambda _line: None))
+    except LutkitError as error:
+        assert usual is None and "\n" not in str(error) and task in str(error)
+        assert not run.folder.exists()
+    else:
+        assert usual is not None and usual.task == task and run.network_file.is_file()
 
 
 @NAMES

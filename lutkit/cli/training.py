@@ -48,7 +48,10 @@ def make_config(
     if scale is not None and "scale" not in found.defaults.__struct_fields__:
         raise click.UsageError(f"{name} keeps the size of pictures: leave --scale out")
     preset = preset or "quick"
-    model = found.configure(preset, task or fields.get("task"))
+    try:
+        model = found.configure(preset, task or fields.get("task"))
+    except DataError as error:
+        raise click.UsageError(str(error)) if task else error from error
     variants = ["-unpaired"] * bool(unpaired or fields.get("training") == "unpaired")
     variants += ["-xyz"] * (fields.get("colour_space") == "XYZ")
     recipe = found.presets.get(preset + "".join(variants)) or found.presets.get(preset + "".join(variants[:1]))

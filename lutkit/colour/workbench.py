@@ -20,7 +20,7 @@ from lutkit.colour.visits import count_visits, pack_visits
 from lutkit.configuration import AnyConfig, describe_training
 from lutkit.evaluate import Pair, Restore, mean_finite_psnr, score_pairs
 from lutkit.families import Family
-from lutkit.families.adaptive_3dlut import PREDICTOR, AdaptiveConfig, build_program, name_basis
+from lutkit.families.adaptive_3dlut import PREDICTOR, AdaptiveConfig, build_program, check_task, name_basis
 from lutkit.photos import GENERATED_NOTE
 from lutkit.recipe import ColourRecipe, Schedule
 from lutkit.run import Run
@@ -51,7 +51,8 @@ class ColourWorkbench:
         self._family = family
 
     def check(self, config: AnyConfig) -> None:
-        """Raise ProgramError where a configuration cannot be trained."""
+        """Raise DataError or ProgramError where a configuration cannot be trained."""
+        check_task(config.model.task)
         self._family.skeleton(config.model)
 
     def gather(self, config: AnyConfig, watch: Watch) -> Pictures:

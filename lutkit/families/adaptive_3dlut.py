@@ -139,13 +139,18 @@ presets = {
 workbench = "lutkit.colour.workbench:ColourWorkbench"
 
 
+def check_task(task: str) -> None:
+    """Raise DataError for a task other than retouching."""
+    if task != "retouch":
+        raise DataError(f"{name} retouches pictures and cannot learn task '{task}': leave --task out, or train mulut")
+
+
 def configure(preset: str, task: str | None) -> AdaptiveConfig:
     """Return the configuration, for quick training one that starts at the identity.
 
     Raises DataError for a task other than retouching.
     """
-    if task not in (None, "retouch"):
-        raise DataError(f"{name} retouches pictures; it does not {task}: leave --task out, or choose another family")
+    check_task(task or "retouch")
     return defaults if preset == "paper" else QUICK_DEFAULTS
 
 

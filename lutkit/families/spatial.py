@@ -38,6 +38,9 @@ QUICK_WIDTH = 32
 FINETUNE = Recipe(steps=2500, batch=16, crop=48, learning_rate=1e-3, final_rate=1e-5, validate_every=250)
 """Default of `lutkit finetune`: about two minutes on two cores."""
 
+TASKS = ("sr", "denoise", "deblock")
+"""What lookups of single channels can be trained for."""
+
 Patterns = dict[str, IndexPattern]
 
 
@@ -103,9 +106,22 @@ class SpatialConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
         return read_patterns(self.patterns)
 
 
+def check_task(task: str) -> None:
+    """Raise DataError for a task that lookups of single channels cannot be trained for."""
+    if task not in TASKS:
+        raise DataError(
+            f"task '{task}' cannot be learned by tables of samples: use one of {', '.join(TASKS)}; adaptive-3dlut "
+            "learns retouch"
+        )
+
+
 def configure_spatial(defaults: SpatialConfig, preset: str, task: str | None) -> SpatialConfig:
-    """Return the configuration that a preset and a task mean: enlargement 4 where the task enlarges, else 1."""
+    """Return the configuration that a preset and a task mean: enlargement 4 where the task enlarges, else 1.
+
+    Raises DataError for a task that needs all channels together.
+    """
     task = task or "sr"
+    check_task(task)
     config = msgspec.structs.replace(defaults, task=task, scale=4 if task == "sr" else 1)
     return config if preset == "paper" else msgspec.structs.replace(config, width=QUICK_WIDTH)
 
