@@ -23,7 +23,8 @@ from lutkit.run import Run
 from lutkit_runtime.artefact import Artefact
 from lutkit_runtime.interpolation import Interpolation
 from lutkit_runtime.lattice import Lattice
-from lutkit_runtime.onnx_graph import Graph, Layer, write_graph
+from lutkit_runtime.onnx_graph import Graph, Layer
+from lutkit_runtime.onnx_writer import write_graph
 from lutkit_runtime.ops import (
     Add,
     Blend,

@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from lutkit_runtime.errors import DataError
-from lutkit_runtime.onnx_graph import Graph, Layer, read_graph, write_graph
+from lutkit_runtime.onnx_graph import Graph, Layer, read_graph
 from lutkit_runtime.onnx_layers import follow_shapes
+from lutkit_runtime.onnx_writer import write_graph
 
 THUMBNAIL_SIDE = 256
 WIDTHS = (16, 32, 64, 128, 128)

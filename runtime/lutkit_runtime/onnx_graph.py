@@ -2,7 +2,7 @@
 
 A parser that was made for friendly files ends the process on hostile ones, and ONNX can hold scripts, subgraphs and
 names of other files. So the file is read here, everything that is not known is refused or left out, and what runs the
-network is given a file written anew (`write_graph`) from what was understood.
+network is given a file written anew (`onnx_writer`) from what was understood.
 
 ONNX is protocol buffers: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto has the numbers of the fields.
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,10 +26,11 @@ MAX_AXES = 5
 MAX_NAME = 200
 OPSETS = range(9, 26)
 
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
-_FLOAT, _INT64 = 1, 7
-_ARRAY_TYPES: dict[int, Any] = {_FLOAT: np.dtype("<f4"), _INT64: np.dtype("<i8")}
-_TEXT, _NUMBERS = 3, 7  # kinds of attributes: FLOAT 1, INT 2, STRING 3, INTS 7
+VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
+"""How a field is written: ONNX is protocol buffers."""
+FLOAT, INT64 = 1, 7
+ARRAY_TYPES: dict[int, Any] = {FLOAT: np.dtype("<f4"), INT64: np.dtype("<i8")}
+TEXT, NUMBERS = 3, 7  # kinds of attributes: FLOAT 1, INT 2, STRING 3, INTS 7
 
 Attribute = float | int | str | tuple[int, ...]
 Shape = tuple[int, ...]
@@ -176,9 +177,9 @@ def _read_attribute(data: bytes) -> tuple[str, Attribute]:
         return name, values[2]
     if kind == 2 and 3 in values:
         return name, _integer(values[3])
-    if kind == _TEXT and 4 in values:
+    if kind == TEXT and 4 in values:
         return name, _text(values[4])
-    if kind == _NUMBERS and len(integers) <= 16:
+    if kind == NUMBERS and len(integers) <= 16:
         return name, tuple(integers)
     raise ArtefactError(f"the attribute '{name}' is no number, text or list of integers")
 
@@ -199,14 +200,14 @@ def _read_array(data: bytes) -> tuple[str, NDArray[Any]]:
             raise ArtefactError(f"'{name}' lies in another file")
         elif number not in (12, 14, 16):  # remarks for people
             raise ArtefactError(f"'{name}' is not stored as plain bytes")
-    if kind not in _ARRAY_TYPES or raw is None:
+    if kind not in ARRAY_TYPES or raw is None:
         raise ArtefactError(f"'{name}' is no array of float32 or int64 stored as plain bytes")
-    dtype = _ARRAY_TYPES[kind]
+    dtype = ARRAY_TYPES[kind]
     _check_shape(tuple(shape), name)
     if math.prod(shape) * dtype.itemsize != len(raw):
         raise ArtefactError(f"'{name}' of shape {tuple(shape)} has {len(raw)} bytes")
     array = np.frombuffer(raw, dtype).reshape(shape)
-    if kind == _FLOAT and not np.isfinite(array).all():
+    if kind == FLOAT and not np.isfinite(array).all():
         raise ArtefactError(f"'{name}' holds values that are not finite numbers")
     return name, array
 
@@ -221,7 +222,7 @@ def _read_end(data: bytes) -> tuple[str, Shape]:
         elif number == 2:
             tensor = _only(value, 1, name)
             for part, inner in _fields(_message(tensor)):
-                if part == 1 and _integer(inner) != _FLOAT:
+                if part == 1 and _integer(inner) != FLOAT:
                     raise ArtefactError(f"'{name}' is not float32")
                 if part == 2:
                     shape += [_integer(_only(each, 1, name)) for _, each in _fields(_message(inner))]
@@ -240,21 +241,21 @@ def _fields(data: bytes) -> Iterator[tuple[int, Any]]:
     while place < end:
         key, place = _varint(data, place)
         number, wire = key >> 3, key & 7
-        if wire == _VARINT:
+        if wire == VARINT:
             value, place = _varint(data, place)
             yield number, value
             continue
-        if wire == _BYTES:
+        if wire == BYTES:
             length, place = _varint(data, place)
-        elif wire in (_FIXED32, _FIXED64):
-            length = 4 if wire == _FIXED32 else 8
+        elif wire in (FIXED32, FIXED64):
+            length = 4 if wire == FIXED32 else 8
         else:
             raise ArtefactError("it is damaged")
         if length > end - place:
             raise ArtefactError("it is cut off or damaged")
         part = data[place : place + length]
         place += length
-        yield number, struct.unpack("<f", part)[0] if wire == _FIXED32 else part
+        yield number, struct.unpack("<f", part)[0] if wire == FIXED32 else part
 
 
 def _varint(data: bytes, place: int) -> tuple[int, int]:
@@ -312,66 +313,3 @@ def _integers(value: Any) -> list[int]:
         if len(found) > 16:
             raise ArtefactError("it holds a list that is too long")
     return found
-
-
-def write_graph(graph: Graph, shape: Shape) -> bytes:
-    """Return an ONNX file of a graph whose output has this shape, with nothing in it that the graph does not say."""
-    parts = [_put(1, _write_layer(layer, str(number))) for number, layer in enumerate(graph.layers)]
-    parts.append(_put(2, b"network"))
-    parts += [_put(5, _write_array(name, array)) for name, array in graph.arrays.items()]
-    parts += [_put(11, _write_end(graph.input, graph.shape)), _put(12, _write_end(graph.output, shape))]
-    body = b"".join(parts)
-    return _put_number(1, 8) + _put(7, body) + _put(8, _put(1, b"") + _put_number(2, graph.opset))
-
-
-def _write_layer(layer: Layer, name: str) -> bytes:
-    parts = [_put(1, each.encode()) for each in layer.inputs]
-    parts += [_put(2, layer.output.encode()), _put(3, name.encode()), _put(4, layer.kind.encode())]
-    parts += [_put(5, _write_attribute(*each)) for each in layer.attributes.items()]
-    return b"".join(parts)
-
-
-def _write_attribute(name: str, value: Attribute) -> bytes:
-    start = _put(1, name.encode())
-    if isinstance(value, float):
-        return start + _key(2, _FIXED32) + struct.pack("<f", value) + _put_number(20, 1)
-    if isinstance(value, int):
-        return start + _put_number(3, value) + _put_number(20, 2)
-    if isinstance(value, str):
-        return start + _put(4, value.encode()) + _put_number(20, _TEXT)
-    return start + b"".join(_put_number(8, each) for each in value) + _put_number(20, _NUMBERS)
-
-
-def _write_array(name: str, array: NDArray[Any]) -> bytes:
-    kind = _FLOAT if array.dtype.kind == "f" else _INT64
-    raw = np.ascontiguousarray(array, _ARRAY_TYPES[kind]).tobytes()
-    return b"".join((*_put_numbers(1, array.shape), _put_number(2, kind), _put(8, name.encode()), _put(9, raw)))
-
-
-def _write_end(name: str, shape: Shape) -> bytes:
-    lengths = b"".join(_put(1, _put_number(1, length)) for length in shape)
-    return _put(1, name.encode()) + _put(2, _put(1, _put_number(1, _FLOAT) + _put(2, lengths)))
-
-
-def _put_numbers(number: int, values: Iterable[int]) -> Iterator[bytes]:
-    return (_put_number(number, value) for value in values)
-
-
-def _put_number(number: int, value: int) -> bytes:
-    return _key(number, _VARINT) + _encode_varint(value & (1 << 64) - 1)
-
-
-def _put(number: int, content: bytes) -> bytes:
-    return _key(number, _BYTES) + _encode_varint(len(content)) + content
-
-
-def _key(number: int, wire: int) -> bytes:
-    return _encode_varint(number << 3 | wire)
-
-
-def _encode_varint(value: int) -> bytes:
-    parts = bytearray()
-    while value > 0x7F:
-        parts.append(value & 0x7F | 0x80)
-        value >>= 7
-    return bytes((*parts, value))

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lutkit_runtime.errors import ArtefactError
-from lutkit_runtime.onnx_graph import read_graph, write_graph
+from lutkit_runtime.onnx_graph import read_graph
 from lutkit_runtime.onnx_layers import follow_shapes
+from lutkit_runtime.onnx_writer import write_graph
 
 MAX_NETWORK_BYTES = 256 << 20
 

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from lutkit_runtime.artefact import Artefact, read_artefact, write_artefact
 from lutkit_runtime.engine import Model
 from lutkit_runtime.errors import ArtefactError, ProgramError
-from lutkit_runtime.onnx_graph import Graph, Layer, read_graph, write_graph
+from lutkit_runtime.onnx_graph import Graph, Layer, read_graph
 from lutkit_runtime.onnx_layers import follow_shapes
 from lutkit_runtime.onnx_network import OnnxNetwork
+from lutkit_runtime.onnx_writer import write_graph
 from lutkit_runtime.ops import Predictor
 from lutkit_runtime.ops.predictor import sample_thumbnail
 
