@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lutkit import DEFAULT_RUN
+from lutkit.lut_suffixes import LUT_KINDS
 from lutkit.models import builtin_names, find_builtin
 from lutkit_runtime.errors import DataError
 
@@ -21,16 +22,6 @@ DEFAULT_BUILTIN = "sr-x4"
 
 MODEL_KINDS = "a built-in name, an artefact (.h5), a run folder or a colour LUT (.cube, Hald .png)"
 """What can be named, for messages."""
-
-_OPENCOLORIO = "3dl cc ccc cdl clf csp ctf itx lut m3d spi1d spi3d spimtx vf"
-
-LUT_KINDS: dict[str, str] = {
-    ".cube": "cube",
-    # all but .png are refused, with the reason
-    **dict.fromkeys((".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"), "hald"),
-    **{f".{suffix}": "ocio" for suffix in _OPENCOLORIO.split()},
-}
-"""Suffixes of colour LUT files to the kind of their importer."""
 
 
 @dataclass(frozen=True)

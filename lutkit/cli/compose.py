@@ -9,6 +9,7 @@ import click
 from lutkit.cli.lut_options import (
     check_output,
     choose_interpolation,
+    describe_stored,
     lut_interpolation_option,
     lut_output_option,
     open_named,
@@ -30,7 +31,9 @@ from lutkit.cli.options import examples, overwrite_option
 @click.option("--size", type=int, help="Nodes per axis of the cube; default: such that nodes of both LUTs meet.")
 @lut_interpolation_option
 @overwrite_option
-def command(first: str, second: str, output: Path, size: int | None, interpolation: str, overwrite: bool) -> None:
+def command(
+    first: str, second: str, output: Path, size: int | None, interpolation: str | None, overwrite: bool
+) -> None:
     """Join two colour LUTs into one.
 
     The result does what FIRST does and then what SECOND does, unclipped. Each is a .cube file, a Hald picture, a file
@@ -39,7 +42,8 @@ def command(first: str, second: str, output: Path, size: int | None, interpolati
     from lutkit.colour.algebra import compose
 
     check_output(output, overwrite)
-    luts = (open_named(name, interpolation) for name in (first, second))
-    derived = compose(*luts, size=size, interpolation=choose_interpolation(interpolation))
-    residual = f"off by up to {derived.largest:.2g}, {derived.mean:.2g} on average"
-    write_named(derived.lut, output, overwrite, residual)
+    one, other = (open_named(name, interpolation) for name in (first, second))
+    ways = (one.interpolation, other.interpolation)
+    derived = compose(one.lut, other.lut, size, choose_interpolation(interpolation), ways)
+    stored = derived.store_as(write_named(derived.lut, output, overwrite))
+    describe_stored(stored.lut, output, f"off by up to {stored.largest:.2g}, {stored.mean:.2g} on average")

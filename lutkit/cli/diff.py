@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lutkit.cli.lut_options import choose_interpolation, lut_interpolation_option, open_named
+from lutkit.cli.lut_options import lut_interpolation_option, open_named
 from lutkit.cli.options import examples, json_option, print_json
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @click.argument("second")
 @lut_interpolation_option
 @json_option
-def command(first: str, second: str, interpolation: str, as_json: bool) -> None:
+def command(first: str, second: str, interpolation: str | None, as_json: bool) -> None:
     """Measure how much two colour LUTs differ.
 
     Each is a .cube file, a Hald picture, a file that OpenColorIO reads, or a model that is one LUT. They are compared
@@ -35,8 +35,8 @@ def command(first: str, second: str, interpolation: str, as_json: bool) -> None:
 
     from lutkit.colour.difference import diff
 
-    luts = (open_named(name, interpolation) for name in (first, second))
-    difference = diff(*luts, interpolation=choose_interpolation(interpolation))
+    one, other = (open_named(name, interpolation) for name in (first, second))
+    difference = diff(one.lut, other.lut, one.interpolation, other.interpolation)
     if as_json:
         print_json(dataclasses.asdict(difference))
         return

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from lutkit.cli.lut_options import check_output, lut_output_option, open_named, write_named
+from lutkit.cli.lut_options import check_output, describe_stored, lut_output_option, open_named, write_named
 from lutkit.cli.options import examples, overwrite_option
 
 
@@ -31,8 +31,10 @@ def command(lut: str, output: Path, size: int | None, overwrite: bool) -> None:
     from lutkit.colour.inversion import invert
 
     check_output(output, overwrite)
-    inverse = invert(open_named(lut), size)
+    opened = open_named(lut)
+    inverse = invert(opened.lut, size, opened.interpolation)
+    inverse = inverse.store_as(write_named(inverse.lut, output, overwrite))
     residual = f"there and back is off by up to {inverse.largest:.2g}, {inverse.mean:.2g} on average"
     if inverse.outside:
         residual += f"; {inverse.outside:.1%} of its nodes are colours that {lut} never gives"
-    write_named(inverse.lut, output, overwrite, residual)
+    describe_stored(inverse.lut, output, residual)

@@ -11,6 +11,7 @@ from lutkit.cli.options import PATH
 
 if TYPE_CHECKING:
     from lutkit.colour.lut import ColourLut
+    from lutkit.colour.opening import OpenedLut
     from lutkit_runtime.cube import CubeInterpolation
 
 lut_output_option = click.option(
@@ -19,9 +20,7 @@ lut_output_option = click.option(
 lut_interpolation_option = click.option(
     "--interpolation",
     type=click.Choice(["trilinear", "tetrahedral"]),
-    default="tetrahedral",
-    show_default=True,
-    help="How cubes are interpolated.",
+    help="How cubes are interpolated; default: as each file says, else tetrahedral, and so the result.",
 )
 
 
@@ -30,18 +29,19 @@ def echo_note(note: str) -> None:
     click.echo(note, err=True)
 
 
-def open_named(source: str, interpolation: str = "tetrahedral") -> ColourLut:
+def open_named(source: str, interpolation: str | None = None) -> OpenedLut:
     """Open a LUT argument, printing remarks on stderr."""
     from lutkit.colour.opening import open_lut
 
-    return open_lut(source, echo_note, interpolation=choose_interpolation(interpolation))
+    asked = None if interpolation is None else choose_interpolation(interpolation)
+    return open_lut(source, echo_note, interpolation=asked)
 
 
-def choose_interpolation(name: str) -> CubeInterpolation:
-    """Return the interpolation of a name that the option lets through."""
+def choose_interpolation(name: str | None) -> CubeInterpolation:
+    """Return the interpolation of a result: that of a name the option lets through, else how .cube files are read."""
     from lutkit_runtime.cube import CubeInterpolation
 
-    return CubeInterpolation(name)
+    return CubeInterpolation.TETRAHEDRAL if name is None else CubeInterpolation(name)
 
 
 def check_output(output: Path, overwrite: bool) -> None:
@@ -51,11 +51,15 @@ def check_output(output: Path, overwrite: bool) -> None:
     check_lut_target(output, overwrite=overwrite)
 
 
-def write_named(lut: ColourLut, output: Path, overwrite: bool, residual: str) -> None:
-    """Write a LUT; print on stderr what it is and how far it is off."""
+def write_named(lut: ColourLut, output: Path, overwrite: bool) -> ColourLut:
+    """Write a LUT, printing remarks on stderr, and return it as the file holds it."""
     from lutkit.colour.opening import save_lut
 
-    save_lut(lut, output, overwrite=overwrite, note=echo_note)
+    return save_lut(lut, output, overwrite=overwrite, note=echo_note)
+
+
+def describe_stored(lut: ColourLut, output: Path, residual: str) -> None:
+    """Print on stderr what a file holds and how far it is off."""
     parts = [f"curves of {lut.curves.size} nodes"] if lut.curves else []
     parts += [f"a cube of {lut.cube.size} nodes per axis"] if lut.cube else []
     echo_note(f"{output}: {' and '.join(parts)}; {residual}")

@@ -9,6 +9,7 @@ import click
 from lutkit.cli.lut_options import (
     check_output,
     choose_interpolation,
+    describe_stored,
     lut_interpolation_option,
     lut_output_option,
     open_named,
@@ -29,7 +30,7 @@ from lutkit.cli.options import examples, overwrite_option
 @lut_output_option
 @lut_interpolation_option
 @overwrite_option
-def command(lut: str, size: int, output: Path, interpolation: str, overwrite: bool) -> None:
+def command(lut: str, size: int, output: Path, interpolation: str | None, overwrite: bool) -> None:
     """Change how many nodes a colour LUT has.
 
     LUT is a .cube file, a Hald picture, a file that OpenColorIO reads, or a model that is one LUT. How far the result
@@ -38,6 +39,7 @@ def command(lut: str, size: int, output: Path, interpolation: str, overwrite: bo
     from lutkit.colour.algebra import resize
 
     check_output(output, overwrite)
-    derived = resize(open_named(lut, interpolation), size, choose_interpolation(interpolation))
-    residual = f"off by up to {derived.largest:.2g}, {derived.mean:.2g} on average"
-    write_named(derived.lut, output, overwrite, residual)
+    opened = open_named(lut, interpolation)
+    derived = resize(opened.lut, size, choose_interpolation(interpolation), opened.interpolation)
+    stored = derived.store_as(write_named(derived.lut, output, overwrite))
+    describe_stored(stored.lut, output, f"off by up to {stored.largest:.2g}, {stored.mean:.2g} on average")

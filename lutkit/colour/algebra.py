@@ -25,6 +25,7 @@ SAMPLES = 20000
 """Random inputs at which a result is compared with what it stands for."""
 
 TETRAHEDRAL = CubeInterpolation.TETRAHEDRAL
+TRILINEAR = CubeInterpolation.TRILINEAR
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,10 +42,21 @@ class Derived:
     lut: ColourLut
     largest: float
     mean: float
+    _exact: Callable[[NDArray[Any]], Float64]
+    _domain: tuple[Triple, Triple]
+    _interpolation: CubeInterpolation
+
+    def store_as(self, lut: ColourLut) -> Derived:
+        """Return the same with another LUT, such as a file has kept it, compared over the domain of this one."""
+        return _compare(lut, self._exact, self._interpolation, self._domain)
 
 
 def compose(
-    first: ColourLut, second: ColourLut, size: int | None = None, interpolation: CubeInterpolation = TETRAHEDRAL
+    first: ColourLut,
+    second: ColourLut,
+    size: int | None = None,
+    interpolation: CubeInterpolation = TETRAHEDRAL,
+    ways: tuple[CubeInterpolation, CubeInterpolation] | None = None,
 ) -> Derived:
     """Return the LUT that does what the first does and then what the second does.
 
@@ -58,33 +70,59 @@ def compose(
     size : int, optional
         Nodes per axis of the cube, or of the curves where there is no cube.
     interpolation : CubeInterpolation
-        Of both LUTs and of the result.
+        Of the result.
+    ways : two of CubeInterpolation, optional
+        Of the first and the second LUT, where these are others.
 
     Raises
     ------
     FormatError
         Where the size is impossible.
     """
-    lut = ColourLut(*_compose(first, second, size, interpolation), _name(first, second))
+    one, other = ways or (interpolation, interpolation)
+    if first.cube is None and second.cube and size is None and other is not interpolation:
+        size = _refine_size(second.cube.size)  # the same nodes would mean something else between them
+    lut = ColourLut(*_compose(first, second, size, (one, other)), _name(first, second))
     lut.validate()
-    return _compare(
-        lut, lambda colours: second.evaluate(first.evaluate(colours, interpolation), interpolation), interpolation
-    )
+    return _compare(lut, lambda colours: second.evaluate(first.evaluate(colours, one), other), interpolation)
 
 
-def resize(lut: ColourLut, size: int, interpolation: CubeInterpolation = TETRAHEDRAL) -> Derived:
+def resize(
+    lut: ColourLut,
+    size: int,
+    interpolation: CubeInterpolation = TETRAHEDRAL,
+    way: CubeInterpolation | None = None,
+) -> Derived:
     """Return the LUT with another number of nodes: per axis of the cube, or of the curves where there is no cube.
 
-    Raises FormatError where the size is impossible.
+    Parameters
+    ----------
+    lut : ColourLut
+    size : int
+    interpolation : CubeInterpolation
+        Of the result.
+    way : CubeInterpolation, optional
+        Of the LUT, where it is another.
+
+    Raises
+    ------
+    FormatError
+        Where the size is impossible.
     """
+    way = way or interpolation
     if lut.cube:
-        resized = replace(lut, cube=_resize_cube(lut.cube, size, interpolation))
+        resized = replace(lut, cube=_resize_cube(lut.cube, size, way))
     else:
         assert lut.curves is not None
         low, high = lut.curves.low, lut.curves.high
         resized = replace(lut, curves=_sample_curves(lut.curves.evaluate, low, high, _check_size(size, MAX_CURVE_SIZE)))
     resized.validate()
-    return _compare(resized, lambda colours: lut.evaluate(colours, interpolation), interpolation)
+    return _compare(resized, lambda colours: lut.evaluate(colours, way), interpolation)
+
+
+def make_tetrahedral(lut: ColourLut) -> ColourLut:
+    """Return a LUT with a trilinear cube as one with a finer cube, which interpolated tetrahedrally comes near it."""
+    return replace(lut, cube=_resize_cube(lut.cube, _refine_size(lut.cube.size), TRILINEAR)) if lut.cube else lut
 
 
 def refine_curves(
@@ -116,12 +154,12 @@ def refine_curves(
 
 
 def _compose(
-    first: ColourLut, second: ColourLut, size: int | None, interpolation: CubeInterpolation
+    first: ColourLut, second: ColourLut, size: int | None, ways: tuple[CubeInterpolation, CubeInterpolation]
 ) -> tuple[Curves | None, Cube | None]:
     if first.cube:
         cells = _choose_size(first.cube.size, second) if size is None else _check_size(size, MAX_CUBE_SIZE)
-        nodes = first.cube.evaluate(grid(cells, first.cube.low, first.cube.high), interpolation)
-        values = second.evaluate(nodes, interpolation).astype(np.float32)
+        nodes = first.cube.evaluate(grid(cells, first.cube.low, first.cube.high), ways[0])
+        values = second.evaluate(nodes, ways[1]).astype(np.float32)
         return first.curves, Cube(values, first.cube.low, first.cube.high)
     curves = first.curves
     assert curves is not None
@@ -130,7 +168,7 @@ def _compose(
     elif second.cube is None:
         raise FormatError("a colour LUT has neither curves nor a cube; it needs at least one")
     cube = second.cube
-    return curves, _resize_cube(cube, size, interpolation) if cube and size is not None else cube
+    return curves, _resize_cube(cube, size, ways[1]) if cube and size is not None else cube
 
 
 def _compose_curves(first: Curves, second: Curves, size: int | None) -> Curves:
@@ -159,6 +197,12 @@ def _choose_size(size: int, second: ColourLut) -> int:
     return max(size, min(other, 65), USUAL_SIZE)
 
 
+def _refine_size(size: int) -> int:
+    """Return the nodes per axis of a cube that is to have those of another among its own: `USUAL_SIZE` or more."""
+    most = (MAX_CUBE_SIZE - 1) // (size - 1)
+    return (size - 1) * min(most, max(2, math.ceil((USUAL_SIZE - 1) / (size - 1)))) + 1
+
+
 def _resize_cube(cube: Cube, size: int, interpolation: CubeInterpolation) -> Cube:
     if _check_size(size, MAX_CUBE_SIZE) == cube.size:
         return cube
@@ -180,8 +224,14 @@ def _name(first: ColourLut, second: ColourLut) -> str:
     return " + ".join(filter(None, (first.title, second.title)))
 
 
-def _compare(lut: ColourLut, function: Callable[[NDArray[Any]], Float64], interpolation: CubeInterpolation) -> Derived:
-    """Return the LUT with how far it is from the function that it stands for."""
-    colours = np.random.default_rng(0).uniform(*lut.domain, (SAMPLES, 3))
+def _compare(
+    lut: ColourLut,
+    function: Callable[[NDArray[Any]], Float64],
+    interpolation: CubeInterpolation,
+    domain: tuple[Triple, Triple] | None = None,
+) -> Derived:
+    """Return the LUT with how far it is, over its domain or another, from the function that it stands for."""
+    domain = domain or lut.domain
+    colours = np.random.default_rng(0).uniform(*domain, (SAMPLES, 3))
     difference = np.abs(lut.evaluate(colours, interpolation) - function(colours))
-    return Derived(lut, float(difference.max()), float(difference.mean()))
+    return Derived(lut, float(difference.max()), float(difference.mean()), function, domain, interpolation)

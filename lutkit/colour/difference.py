@@ -48,14 +48,25 @@ class Difference:
 
 
 def diff(
-    first: ColourLut, second: ColourLut, interpolation: CubeInterpolation = CubeInterpolation.TETRAHEDRAL
+    first: ColourLut,
+    second: ColourLut,
+    interpolation: CubeInterpolation = CubeInterpolation.TETRAHEDRAL,
+    second_interpolation: CubeInterpolation | None = None,
 ) -> Difference:
-    """Compare two LUTs over the smallest domain that holds both of theirs."""
+    """Compare two LUTs over the smallest domain that holds both of theirs.
+
+    Parameters
+    ----------
+    first, second : ColourLut
+    interpolation, second_interpolation : CubeInterpolation
+        Of the first and the second LUT's cube; the second like the first where it is not given.
+    """
     (low, high), (other_low, other_high) = first.domain, second.domain
     low, high = np.minimum(low, other_low), np.maximum(high, other_high)
     colours = grid(GRID, _triple(low), _triple(high))
     # A slice of blue at a time keeps memory small.
-    results = [[lut.evaluate(each, interpolation) for each in colours] for lut in (first, second)]
+    pairs = ((first, interpolation), (second, second_interpolation or interpolation))
+    results = [[lut.evaluate(each, way) for each in colours] for lut, way in pairs]
     one, other = np.array(results[0]), np.array(results[1])
     distance = np.abs(one - other)
     place = np.unravel_index(int(distance.argmax()), distance.shape)

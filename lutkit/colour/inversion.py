@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lutkit.colour.algebra import SAMPLES, TETRAHEDRAL, refine_curves, resize
+from lutkit.colour.algebra import SAMPLES, TETRAHEDRAL, make_tetrahedral, refine_curves, resize
 from lutkit.colour.cube_inversion import invert_nodes
 from lutkit.colour.lut import CHANNELS, MAX_CUBE_SIZE, ColourLut, Cube, Curves, Float64, Triple
+from lutkit_runtime.cube import CubeInterpolation
 from lutkit_runtime.errors import FormatError
 
 USUAL_SIZE = 65
@@ -37,10 +38,16 @@ class Inverse:
     largest: float
     mean: float
     outside: float
+    _original: ColourLut
+    _interpolation: CubeInterpolation
+
+    def store_as(self, lut: ColourLut) -> Inverse:
+        """Return the same with another LUT as the inverse, such as a file has kept it."""
+        return _compare(lut, self._original, self._interpolation, self.outside)
 
 
-def invert(lut: ColourLut, size: int | None = None) -> Inverse:
-    """Return the inverse of a LUT, cubes being interpolated tetrahedrally.
+def invert(lut: ColourLut, size: int | None = None, interpolation: CubeInterpolation = TETRAHEDRAL) -> Inverse:
+    """Return the inverse of a LUT; its own cube is to be interpolated tetrahedrally.
 
     Curves must rise or fall throughout. Where one is level, several inputs give one result: the inverse then gives the
     middle of them, and at the ends of the range the input where the curve leaves the level, so that clipped black and
@@ -54,6 +61,8 @@ def invert(lut: ColourLut, size: int | None = None) -> Inverse:
     lut : ColourLut
     size : int, optional
         Nodes of the result: per axis of a cube, else of curves; otherwise 65, and as many as curves need.
+    interpolation : CubeInterpolation
+        Of the LUT; for a trilinear one, a finer tetrahedral cube is inverted.
 
     Raises
     ------
@@ -71,17 +80,24 @@ def invert(lut: ColourLut, size: int | None = None) -> Inverse:
         size = USUAL_SIZE if size is None else size
         if not 2 <= size <= MAX_CUBE_SIZE:
             raise FormatError(f"a size of {size} nodes is asked for; 2 to {MAX_CUBE_SIZE} are possible here")
-        cube, outside = invert_nodes(lut.cube, size)
+        tetrahedral = lut if interpolation is TETRAHEDRAL else make_tetrahedral(lut)
+        assert tetrahedral.cube is not None
+        cube, outside = invert_nodes(tetrahedral.cube, size)
         nodes = cube.reshape(-1, 3)
         if lut.curves:
             nodes = np.stack([_read_backwards(lut.curves, each, nodes[:, each]) for each in range(3)], axis=-1)
         low, high = _range(lut.cube.values)
         inverse = ColourLut(None, Cube(nodes.reshape(cube.shape).astype(np.float32), low, high), _title(lut))
     inverse.validate()
+    return _compare(inverse, lut, interpolation, outside)
+
+
+def _compare(inverse: ColourLut, lut: ColourLut, interpolation: CubeInterpolation, outside: float) -> Inverse:
+    """Return the inverse with how far results of the LUT sent there and back end from where they were."""
     colours = np.random.default_rng(0).uniform(*lut.domain, (SAMPLES, 3))
-    there = lut.evaluate(colours, TETRAHEDRAL)
-    difference = np.abs(lut.evaluate(inverse.evaluate(there, TETRAHEDRAL), TETRAHEDRAL) - there)
-    return Inverse(inverse, float(difference.max()), float(difference.mean()), outside)
+    there = lut.evaluate(colours, interpolation)
+    difference = np.abs(lut.evaluate(inverse.evaluate(there, TETRAHEDRAL), interpolation) - there)
+    return Inverse(inverse, float(difference.max()), float(difference.mean()), outside, lut, interpolation)
 
 
 def _title(lut: ColourLut) -> str:

@@ -3,15 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lutkit.colour.lut import ColourLut
+from lutkit.lut_suffixes import OPENCOLORIO, PICTURES
 from lutkit_runtime.atomic import check_target
 from lutkit_runtime.cube import CubeInterpolation
 from lutkit_runtime.errors import FormatError
 
-PICTURES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"})
-"""Taken for Hald pictures; all but .png are refused with the reason."""
+if TYPE_CHECKING:
+    from lutkit_runtime.artefact import Artefact
+
+
+@dataclass(frozen=True, eq=False)
+class OpenedLut:
+    """A colour LUT and how its cube is interpolated.
+
+    Attributes
+    ----------
+    lut : ColourLut
+    interpolation : CubeInterpolation
+        What was asked for, else what the file or the model says, else tetrahedral.
+    """
+
+    lut: ColourLut
+    interpolation: CubeInterpolation
 
 
 def _say_nothing(note: str) -> None:
@@ -22,9 +40,9 @@ def open_lut(
     source: Path | str,
     note: Callable[[str], None] = _say_nothing,
     *,
-    interpolation: CubeInterpolation = CubeInterpolation.TETRAHEDRAL,
-) -> ColourLut:
-    """Return the colour LUT that a file or a model is.
+    interpolation: CubeInterpolation | None = None,
+) -> OpenedLut:
+    """Return the colour LUT that a file or a model is, with its interpolation.
 
     Parameters
     ----------
@@ -33,8 +51,8 @@ def open_lut(
         whose model is one colour LUT.
     note : callable
         Told in one line each what was not taken over exactly.
-    interpolation : CubeInterpolation
-        How cubes are interpolated where several steps of a file become one LUT.
+    interpolation : CubeInterpolation, optional
+        How cubes are interpolated, whatever the file or the model says.
 
     Raises
     ------
@@ -43,39 +61,59 @@ def open_lut(
     DataError, ArtefactError
         Where there is no such model, or its artefact cannot be read.
     """
-    from lutkit.formats.opencolorio_luts import SUFFIXES
-
     suffix = Path(source).suffix.lower()
     if suffix == ".cube":
         from lutkit.formats.cube import read_cube
 
-        return read_cube(source)
+        return OpenedLut(read_cube(source), interpolation or CubeInterpolation.TETRAHEDRAL)
     if suffix in PICTURES:
         from lutkit.formats.hald import read_hald
 
-        return read_hald(source)
-    if suffix in SUFFIXES:
+        return OpenedLut(read_hald(source), interpolation or CubeInterpolation.TETRAHEDRAL)
+    if suffix in OPENCOLORIO:
         return _open_through_opencolorio(source, note, interpolation)
-    from lutkit.colour.programs import extract_lut
     from lutkit.resolve import find_model
     from lutkit_runtime.artefact import read_artefact
 
-    return extract_lut(read_artefact(find_model(source).path))
+    return _open_artefact(read_artefact(find_model(source).path), source, interpolation)
+
+
+def _open_artefact(artefact: Artefact, source: Path | str, interpolation: CubeInterpolation | None) -> OpenedLut:
+    from lutkit.colour.baking import find_interpolation, needs_picture
+    from lutkit.colour.programs import extract_lut
+    from lutkit_runtime.program import Colour
+
+    program = artefact.program
+    if program.colour is not Colour.RGB:
+        raise FormatError(
+            f"{source} is a model of family {program.family}, which looks at a pixel's neighbours: no colour LUT can do "
+            "that; name a LUT file or a look"
+        )
+    try:
+        lut = extract_lut(artefact)
+    except FormatError:
+        image = " --image PICTURE" if needs_picture(program) else ""
+        raise FormatError(
+            f"{source} is a model of family {program.family} and no single colour LUT: lutkit export --to cube{image} "
+            "makes one of it"
+        ) from None
+    return OpenedLut(lut, interpolation or find_interpolation(program))
 
 
 def _open_through_opencolorio(
-    source: Path | str, note: Callable[[str], None], interpolation: CubeInterpolation
-) -> ColourLut:
+    source: Path | str, note: Callable[[str], None], interpolation: CubeInterpolation | None
+) -> OpenedLut:
     from lutkit.colour.chain import flatten
     from lutkit.formats.opencolorio_luts import read_chain
 
     imported = read_chain(source)
     for each in imported.baked:
-        note(f"{source}: {each}")
+        note(f"{source}: approximated by curves: {each}")
+    interpolation = interpolation or imported.interpolation
     lut, difference = flatten(imported.chain, interpolation)
     if difference:
         note(f"{source}: {len(imported.chain.steps)} steps became one LUT that differs by up to {difference:.2g}")
-    return lut
+    return OpenedLut(lut, interpolation)
 
 
 def check_lut_target(path: Path | str, *, overwrite: bool = False) -> None:
@@ -89,8 +127,8 @@ def check_lut_target(path: Path | str, *, overwrite: bool = False) -> None:
 
 def save_lut(
     lut: ColourLut, path: Path | str, *, overwrite: bool = False, note: Callable[[str], None] = _say_nothing
-) -> None:
-    """Write a LUT as a .cube file or a Hald picture of 16 bits, by suffix.
+) -> ColourLut:
+    """Write a LUT as a .cube file or a Hald picture of 16 bits, by suffix, and return it as the file holds it.
 
     `note` is told in one line each what the format could not keep. Raises FormatError as `check_lut_target`, and where
     the format cannot hold the LUT.
@@ -100,11 +138,18 @@ def save_lut(
         from lutkit.formats.cube_writer import write_cube
 
         write_cube(lut, path, overwrite=overwrite)
-        return
-    from lutkit.formats.hald import write_hald
+        return lut  # nine digits are float32 without loss
+    from lutkit.formats.hald import read_hald, write_hald
 
     report = write_hald(lut, path, overwrite=overwrite)
     if report.resampled:
         note(f"{path}: resampled to {report.level**2} nodes per axis over 0..1")
     if report.clipped:
         note(f"{path}: {report.clipped} of {report.level**6} nodes clipped to 0..1")
+    low, high = min(lut.domain[0]), max(lut.domain[1])
+    if low < 0 or high > 1:
+        note(
+            f"{path}: the domain {low:g}..{high:g} is lost, as a Hald picture takes inputs of 0..1 only and others for "
+            "the nearer end; write a .cube file to keep it"
+        )
+    return read_hald(path)

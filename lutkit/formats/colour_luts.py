@@ -45,17 +45,36 @@ def import_hald(sources: Sequence[Path], *, interpolation: str | None = None) ->
     return make_lut_artefact(lut, interpolation=_choose(interpolation), provenance=_describe("hald", path))
 
 
-def import_ocio(sources: Sequence[Path], *, interpolation: str | None = None) -> Artefact:
-    """Return the artefact of one file that OpenColorIO reads; parameters and errors as in `import_cube`."""
+def import_ocio(
+    sources: Sequence[Path], *, interpolation: str | None = None, correction: str | None = None
+) -> Artefact:
+    """Return the artefact of one file that OpenColorIO reads.
+
+    Parameters
+    ----------
+    sources : sequence of one Path
+    interpolation : str, optional
+        ``tetrahedral`` or ``trilinear``; otherwise what the file asks for.
+    correction : str, optional
+        Which of the corrections of a .ccc or .cdl file is meant, by its id.
+
+    Raises
+    ------
+    FormatError
+        Where the file cannot be read, or there are several.
+    """
     from lutkit.colour.chain_programs import make_chain_artefact
     from lutkit.formats.opencolorio_luts import read_chain
 
     path = _require_one(sources, "a colour LUT file")
-    imported = read_chain(path)
+    imported = read_chain(path, correction=correction)
     origin = _describe("ocio", path)
     if imported.baked:
         origin["imported"]["baked"] = list(imported.baked)
-    return make_chain_artefact(imported.chain, interpolation=_choose(interpolation), provenance=origin)
+    if correction is not None:
+        origin["imported"]["correction"] = correction
+    chosen = _choose(interpolation, imported.interpolation)
+    return make_chain_artefact(imported.chain, interpolation=chosen, provenance=origin)
 
 
 def _require_one(sources: Sequence[Path], what: str) -> Path:
@@ -64,9 +83,9 @@ def _require_one(sources: Sequence[Path], what: str) -> Path:
     return Path(sources[0])
 
 
-def _choose(interpolation: str | None) -> CubeInterpolation:
+def _choose(interpolation: str | None, usual: CubeInterpolation = CubeInterpolation.TETRAHEDRAL) -> CubeInterpolation:
     if interpolation is None:
-        return CubeInterpolation.TETRAHEDRAL
+        return usual
     names = [each.value for each in CubeInterpolation]
     if interpolation not in names:
         raise FormatError(f"unknown interpolation '{interpolation}': use one of {', '.join(names)}")

@@ -21,14 +21,10 @@ from lutkit.colour.chain import ColourChain, simplify
 from lutkit.colour.lut import ONES, ZEROS
 from lutkit.formats.files import read_file
 from lutkit.formats.opencolorio_ops import TOLERANCE, Bounds, convert_op, measure, run_transform
+from lutkit.lut_suffixes import OPENCOLORIO
 from lutkit_runtime.cube import CubeInterpolation
 from lutkit_runtime.errors import FormatError
 
-SUFFIXES = (
-    *(".clf", ".ctf", ".3dl", ".csp", ".spi1d", ".spi3d", ".spimtx"),
-    *(".vf", ".m3d", ".itx", ".lut", ".cdl", ".cc", ".ccc"),
-)
-"""What is read through OpenColorIO, by suffix; .cube files lutkit reads itself."""
 MAX_BYTES = 256 << 20
 """Larger files are not handed to OpenColorIO."""
 
@@ -62,7 +58,7 @@ def read_chain(path: Path | str, *, correction: str | None = None) -> ImportedCh
     Parameters
     ----------
     path : Path or str
-        Its suffix, one of `SUFFIXES`, says the format.
+        Its suffix, one of `OPENCOLORIO`, says the format.
     correction : str, optional
         Which of the corrections of a .ccc or .cdl file is meant.
 
@@ -73,8 +69,10 @@ def read_chain(path: Path | str, *, correction: str | None = None) -> ImportedCh
         equal here; the sentence names the operator.
     """
     path = Path(path)
-    if path.suffix.lower() not in SUFFIXES:
-        raise FormatError(f"{path}: the suffix stands for no colour LUT format; known are .cube, {', '.join(SUFFIXES)}")
+    if path.suffix.lower() not in OPENCOLORIO:
+        raise FormatError(
+            f"{path}: the suffix stands for no colour LUT format; known are .cube, {', '.join(OPENCOLORIO)}"
+        )
     ocio = _load(path)
     data = read_file(path, MAX_BYTES)
     _check_content(data, path, correction)

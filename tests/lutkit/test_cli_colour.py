@@ -17,7 +17,7 @@ from lutkit.cli import main
 from lutkit.colour.lut import ColourLut, Cube, Curves
 from lutkit.formats.cube_writer import write_cube
 from lutkit.formats.hald import write_hald
-from lutkit.resolve import LUT_KINDS, find_model, open_model
+from lutkit.resolve import find_model, open_model
 from lutkit_runtime.artefact import read_artefact, write_artefact
 from lutkit_runtime.cube import Arithmetic, CubeInterpolation
 from lutkit_runtime.engine import Model, available_backends
@@ -382,15 +382,6 @@ def test_names_of_models_tell_files_apart(run, tmp_path):
     (tmp_path / "LOOK2.CUBE").write_bytes((tmp_path / "look.cube").read_bytes())
     assert find_model("LOOK2.CUBE").lut_kind == "cube"
     assert find_model("in.png").lut_kind == "hald"
-
-
-def test_the_suffixes_are_those_of_the_readers():
-    from lutkit.colour.opening import PICTURES
-    from lutkit.formats.opencolorio_luts import SUFFIXES
-
-    kinds = {kind: {suffix for suffix, each in LUT_KINDS.items() if each == kind} for kind in LUT_KINDS.values()}
-    assert kinds["hald"] == set(PICTURES)
-    assert kinds["ocio"] == set(SUFFIXES) - {".cube"}
 
 
 def test_looks_need_neither_torch_nor_what_they_do_not_use(run, tmp_path):

@@ -8,6 +8,8 @@ import pytest
 from click.testing import CliRunner
 
 from lutkit.cli import main
+from lutkit.colour.chain import ColourChain, Matrix
+from lutkit.colour.chain_programs import make_chain_artefact
 from lutkit.colour.lut import ColourLut, Cube, grid, identity_cube, identity_curves
 from lutkit.colour.opening import check_lut_target, open_lut
 from lutkit.colour.programs import make_lut_artefact
@@ -16,6 +18,7 @@ from lutkit.formats.cube import read_cube
 from lutkit.formats.cube_writer import write_cube
 from lutkit.formats.hald import read_hald, write_hald
 from lutkit_runtime.artefact import write_artefact
+from lutkit_runtime.cube import CubeInterpolation
 from lutkit_runtime.errors import FormatError, LutkitError
 
 
@@ -120,7 +123,7 @@ def test_artefacts_and_pictures_are_opened(run):
     write_artefact("bend.h5", make_lut_artefact(lut))
     write_hald(lut, "bend.png")
     for name in ("bend.h5", "bend.png", "bend.cube"):
-        assert np.abs(open_lut(name).cube.values - lut.cube.values).max() < 1e-5
+        assert np.abs(open_lut(name).lut.cube.values - lut.cube.values).max() < 1e-5
     assert json.loads(run("diff", "bend.h5", "bend.cube", "--json").stdout)["largest"] == 0
 
 
@@ -130,7 +133,79 @@ def test_missing_files_are_one_line(run, name):
 
 
 def test_models_that_are_no_lut_are_refused(run, tiny_model):
-    assert "no single colour LUT" in refusal(run("diff", tiny_model, "same.cube"))
+    for command in (["diff"], ["compose", "-o", "x.cube"]):
+        told = refusal(run(*command, tiny_model, "same.cube"))
+        assert "no colour LUT can do that" in told and "--image" not in told
+    matrix = Matrix(((0.0, 1.0, 0.0), (1.0, 0.0, 0.0), (0.0, 0.0, 1.0)))
+    fold = read_cube("fold.cube")
+    write_artefact("chain.h5", make_chain_artefact(ColourChain((matrix, fold, matrix, fold))))
+    told = refusal(run("diff", "chain.h5", "same.cube"))
+    assert "no single colour LUT: lutkit export --to cube makes one" in told
+
+
+TRILINEAR = """<?xml version="1.0" encoding="UTF-8"?>
+<ProcessList id="x" compCLFversion="3"><LUT3D inBitDepth="32f" outBitDepth="32f" interpolation="trilinear">
+<Array dim="2 2 2 3">0 0 0 0 0 1 0 1 0 1 0 0 1 0 0 0 1 0 0 0 1 1 1 1</Array></LUT3D></ProcessList>
+"""
+
+
+def test_a_trilinear_file_is_trilinear_in_every_command(run):
+    pytest.importorskip("PyOpenColorIO", reason="needs OpenColorIO: pip install 'lutkit[ocio]'")
+    Path("x.clf").write_text(TRILINEAR)
+    opened = open_lut("x.clf")
+    assert opened.interpolation is CubeInterpolation.TRILINEAR
+    write_cube(opened.lut, "x.cube")
+    # The same nodes, each file in its own way; then both in the way that was asked for.
+    assert json.loads(run("diff", "x.clf", "x.cube", "--json").stdout)["largest"] > 0.2
+    for kind in ("trilinear", "tetrahedral"):
+        facts = run("diff", "x.clf", "x.cube", "--json", "--interpolation", kind).stdout
+        assert json.loads(facts)["largest"] < 1e-6
+    colours = np.random.default_rng(1).random((4000, 3))
+    expected = opened.lut.evaluate(colours, CubeInterpolation.TRILINEAR)
+    for arguments in (
+        ["resize", "x.clf", "--size", "33"], ["compose", "x.clf", "same.cube"], ["compose", "same.cube", "x.clf"],
+        ["compose", "curves.cube", "x.clf"],
+    ):  # fmt: skip
+        assert run(*arguments, "-o", "y.cube", "-y").exit_code == 0
+        assert np.abs(read_cube("y.cube").evaluate(colours) - expected).max() < 0.02, arguments
+    same = run("resize", "x.clf", "--size", "2", "-o", "y.cube", "-y").stderr
+    assert float(same.split("off by up to ")[1].split(",")[0]) > 0.2
+
+
+def test_trilinear_cubes_are_inverted_as_such(run):
+    generator = np.random.default_rng(3)
+    values = identity_cube(3).values + generator.uniform(-0.12, 0.12, (3, 3, 3, 3)).astype(np.float32)
+    artefact = make_lut_artefact(ColourLut(None, Cube(values)), interpolation=CubeInterpolation.TRILINEAR)
+    write_artefact("bent.h5", artefact)
+    told = run("invert", "bent.h5", "-o", "back.cube").stderr
+    lut, back = open_lut("bent.h5").lut, read_cube("back.cube")
+    there = lut.evaluate(generator.random((2000, 3)), CubeInterpolation.TRILINEAR)
+    off = np.abs(lut.evaluate(back.evaluate(there), CubeInterpolation.TRILINEAR) - there)
+    assert off.mean() < 2e-3
+    assert float(told.split(", ")[1].split(" on average")[0]) == pytest.approx(off.mean(), rel=0.3)
+
+
+def test_what_is_said_is_what_the_file_holds(run):
+    wide = ColourLut(
+        None, Cube((grid(9, (-1.0,) * 3, (2.0,) * 3) ** 3 / 8).astype(np.float32), (-1.0,) * 3, (2.0,) * 3)
+    )
+    write_cube(wide, "wide.cube")
+    for command in (["resize", "wide.cube", "--size", "9"], ["compose", "wide.cube", "same.cube"]):
+        result = run(*command, "-o", "x.png", "-y")
+        said = result.stderr.splitlines()
+        assert "the domain -1..2 is lost" in result.stderr and "write a .cube" in result.stderr
+        size = read_hald("x.png").cube.size
+        assert f"x.png: a cube of {size} nodes per axis" in said[-1]
+        colours = np.random.default_rng(2).uniform(-1, 2, (20000, 3))
+        expected = wide.evaluate(colours) if command[0] == "resize" else wide.evaluate(colours).clip(0, 1)
+        off = np.abs(read_hald("x.png").evaluate(colours) - expected).max()
+        assert off > 0.1
+        assert float(said[-1].split("off by up to ")[1].split(",")[0]) == pytest.approx(off, rel=0.1)
+    bent = ColourLut(None, Cube((grid(9) ** 1.2 * 2 - 0.5).astype(np.float32)))
+    write_cube(bent, "bent.cube")
+    result = run("invert", "bent.cube", "-o", "x.png", "-y", "--size", "9")
+    assert "the domain -0.5..1.5 is lost" in result.stderr
+    assert float(result.stderr.split("off by up to ")[1].split(",")[0]) > 0.4
 
 
 def test_importers_give_models_that_compute_the_file(run):
@@ -156,7 +231,7 @@ def test_formats_of_others_are_opened(run):
     pytest.importorskip("PyOpenColorIO")
     Path("mix.spimtx").write_text("0.5 0.5 0 0\n0 1 0 0\n0 0.25 0.75 6553.5\n", "ascii")
     notes = []
-    lut = open_lut("mix.spimtx", notes.append)
+    lut = open_lut("mix.spimtx", notes.append).lut
     assert lut.cube.size == 65 and len(notes) == 1 and "became one LUT" in notes[0]
     assert np.abs(lut.evaluate([0.5, 0.25, 1]) - [0.375, 0.25, 0.9125]).max() < 1e-6
     assert run("compose", "mix.spimtx", "bend.cube", "-o", "both.cube").exit_code == 0

@@ -9,7 +9,8 @@ import pytest
 from lutkit.colour.chain import ColourChain, Matrix, flatten, simplify
 from lutkit.colour.chain_programs import make_chain_artefact
 from lutkit.colour.lut import ColourLut, Cube, Curves, identity_cube, identity_curves
-from lutkit.formats.opencolorio_luts import SUFFIXES, read_chain
+from lutkit.formats.opencolorio_luts import read_chain
+from lutkit.lut_suffixes import OPENCOLORIO
 from lutkit_runtime.cube import CubeInterpolation
 from lutkit_runtime.errors import FormatError
 
@@ -53,7 +54,7 @@ REFUSED = {
 def find_files(shared_data):
     folder = shared_data / "colour-luts"
     files = [path for part in ("ocio", "colour") for path in sorted((folder / part).rglob("*"))]
-    return [path for path in files if path.suffix.lower() in SUFFIXES]
+    return [path for path in files if path.suffix.lower() in OPENCOLORIO]
 
 
 @needs_ocio
@@ -101,6 +102,35 @@ def steepness(chain, colours, interpolation):
     reach = max(np.abs(chain.domain).max(), 1)
     moved = [chain.evaluate(colours + sign * reach / 2**22, interpolation) for sign in (-1, 1)]
     return 2 * np.maximum(*(np.abs(each - result) for each in moved))
+
+
+@needs_ocio
+@pytest.mark.data
+def test_models_of_files_compute_what_opencolorio_does(shared_data):
+    import PyOpenColorIO as ocio
+
+    from lutkit.resolve import find_model, open_model
+    from lutkit_runtime.engine import Model
+
+    trilinear = 0
+    for path in find_files(shared_data):
+        if path.name in REFUSED:
+            continue
+        artefact = open_model(find_model(path))
+        # As OpenColorIO reads the file; where its format cannot say, cubes are tetrahedral here.
+        says = path.suffix.lower() in (".clf", ".ctf")
+        has_cube = any(getattr(op, "cube", None) for op in artefact.program.ops)
+        kind = ocio.INTERP_DEFAULT if says or not has_cube else ocio.INTERP_TETRAHEDRAL
+        processor = ocio.Config.CreateRaw().getProcessor(ocio.FileTransform(str(path), interpolation=kind))
+        image = np.random.default_rng(5).random((20, 50, 3), np.float32)
+        expected = image.copy()
+        processor.getOptimizedCPUProcessor(ocio.OPTIMIZATION_NONE).applyRGB(expected)
+        result = Model(artefact.program, artefact.tables).apply(image, backend="numpy")
+        imported = read_chain(path)
+        allowed = 2e-5 * np.maximum(1, np.abs(expected)) + 4 * steepness(imported.chain, image, imported.interpolation)
+        assert (np.abs(result - expected) <= allowed).all(), path.name
+        trilinear += has_cube and imported.interpolation is CubeInterpolation.TRILINEAR
+    assert trilinear >= 3
 
 
 @needs_ocio
