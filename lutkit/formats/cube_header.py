@@ -1,19 +1,22 @@
-"""The text of .cube files: encoding, keywords, numbers, and which tables they announce. Imports the values only."""
+"""The text of .cube files: encoding, keywords, numbers, and which tables they announce. Imports NumPy and the values."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 
+import numpy as np
+
 from lutkit.colour.lut import MAX_CUBE_SIZE, MAX_CURVE_SIZE, ONES, ZEROS, Triple, check_domain
 from lutkit_runtime.errors import FormatError
+from lutkit_runtime.table_coding import LARGEST_VALUE
 
 MAX_HEADER_BYTES = 1 << 20
 """Where values must have begun; also what comments may add to a table."""
 MAX_TOKEN = 64
 """Characters of one number."""
-MAX_NUMBER = 3.4028235e38
-"""The largest float32 in as many digits as tell it apart: rounded up, yet still rounding to it."""
+MAX_NUMBER = float(f"{np.float32(LARGEST_VALUE):.9g}")
+"""The largest value that models take, as float32 in as many digits as tell it apart: rounded up, yet rounding to it."""
 MAX_TITLE = 250
 """Characters of a title that are kept: what the specification allows a line."""
 
@@ -158,14 +161,14 @@ def _read_numbers(keyword: str, text: bytes, name: str, line: int) -> tuple[floa
 
 
 def read_number(token: bytes, name: str, line: int) -> float:
-    """Return one number, finite in float32."""
+    """Return one number that models can take."""
     if len(token) > MAX_TOKEN:
         raise refuse(name, line, f"{show(token)} has {len(token)} characters; numbers have at most {MAX_TOKEN}")
     if _NUMBER.fullmatch(token):
         number = float(token)
         if abs(number) <= MAX_NUMBER:
             return number
-        raise refuse(name, line, f"{show(token)} is too large for a number of 32 bits")
+        raise refuse(name, line, f"{show(token)} is too large; values go from {-LARGEST_VALUE:g} to {LARGEST_VALUE:g}")
     if _NOT_FINITE.fullmatch(token):
         raise refuse(name, line, f"{show(token)} is not finite; replace it by a number")
     comma = "; write decimals with a point" if b"," in token else ""

@@ -9,6 +9,7 @@ import numpy as np
 from lutkit.colour.lut import CHANNELS, ONES, ZEROS, ColourLut, Cube, Curves, Float32
 from lutkit_runtime.atomic import write_atomically
 from lutkit_runtime.errors import FormatError
+from lutkit_runtime.table_coding import LARGEST_VALUE
 
 MAX_TITLE = 200
 """Characters of a title that are written; the specification allows a line 250."""
@@ -33,7 +34,8 @@ def encode_cube(lut: ColourLut) -> bytes:
     Raises
     ------
     FormatError
-        Where the LUT is invalid, or has curves and a cube and one of them a domain that differs between channels.
+        Where the LUT is invalid, has values that no model takes, or has curves and a cube and one of them a domain
+        that differs between channels.
     """
     lut.validate()
     lines = [f'TITLE "{title}"'] if (title := _tidy_title(lut.title)) else []
@@ -43,6 +45,10 @@ def encode_cube(lut: ColourLut) -> bytes:
         if part is not None:
             lines.append(f"{keyword}_SIZE {part.size}")
             lines += _say_domain(part) if alone else _say_range(keyword, part)
+            if np.abs(part.values).max() > np.float32(LARGEST_VALUE):
+                raise FormatError(
+                    f"a colour LUT has values beyond {LARGEST_VALUE:g}, which no model takes: scale it down"
+                )
             tables.append(part.values.reshape(-1, 3))
     return "\n".join([*lines, ""]).encode() + b"".join(map(_encode_rows, tables))
 

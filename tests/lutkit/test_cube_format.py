@@ -116,7 +116,9 @@ def test_titles(line, title):
         ("LUT_3D_SIZE 2\nLUT_3D_INPUT_RANGE 1 1\n" + ROWS_2, "line 2: the domain of red goes from 1 to 1"),
         ("LUT_3D_SIZE 2\nDOMAIN_MIN 0 0 2\n" + ROWS_2, "line 2: the domain of blue goes from 2 to 1"),
         ("LUT_3D_SIZE 2\nDOMAIN_MIN 0 0 -1e40\n" + ROWS_2, "line 2: '-1e40' is too large"),
-        ("LUT_3D_SIZE 2\n" + ROWS_2.replace("1", "1e39", 1), "line 3: '1e39' is too large for a number of 32 bits"),
+        ("LUT_3D_SIZE 2\n" + ROWS_2.replace("1", "1e39", 1), "line 3: '1e39' is too large; values go from -1e+30"),
+        ("LUT_3D_SIZE 2\n" + ROWS_2.replace("1", "-1.1e30", 1), "line 3: '-1.1e30' is too large"),
+        ("LUT_1D_SIZE 2\n0 0 0\n1 1e31 1\n", "line 3: '1e31' is too large"),
         ("LUT_3D_SIZE 2\n" + ROWS_2.replace("1", "0x1p-2", 1), "line 3: '0x1p-2' is no decimal number"),
         ("LUT_3D_SIZE 2\n" + ROWS_2.replace("1", "1_0", 1), "line 3: '1_0' is no decimal number"),
         ("LUT_3D_SIZE 2\n" + ROWS_2.replace("1", "1-0", 1), "line 3: '1-0' is no decimal number"),
@@ -153,7 +155,8 @@ def test_refusals_name_line_and_cause(text, message):
     assert message in refusal(text)
 
 
-finite32 = st.floats(width=32, allow_nan=False, allow_infinity=False)
+LARGEST = float(np.float32(1e30))
+finite32 = st.floats(-LARGEST, LARGEST, width=32)
 ends = st.tuples(st.floats(-1e6, 0.25), st.floats(0.5, 1e6))
 titles = st.text(st.characters(categories=["L", "N", "P", "S", "Zs"]), max_size=60)
 
@@ -183,11 +186,16 @@ def test_what_is_written_is_read_bit_by_bit(lut):
     assert equal(decode(encode_cube(lut)), lut)
 
 
+def test_values_that_no_model_takes_are_not_written():
+    with pytest.raises(FormatError, match=r"values beyond 1e\+30"):
+        encode_cube(ColourLut(Curves(np.array([[0, 0, 0], [1, 2e30, 1]], np.float32))))
+
+
 def test_every_float32_survives_its_nine_digits():
     generator = np.random.default_rng(0)
     bits = generator.integers(0, 1 << 32, 3 * 60000, dtype=np.uint32)
     values = bits.view(np.float32).reshape(-1, 3)
-    values = values[np.isfinite(values).all(axis=1)]
+    values = np.append(values[(np.abs(values) <= LARGEST).all(axis=1)], np.float32([[LARGEST, -LARGEST, 0]]), axis=0)
     assert decode(encode_cube(ColourLut(Curves(values)))).curves.values.tobytes() == values.tobytes()
 
 
