@@ -17,6 +17,9 @@ from lutkit.formats.arrays import read_arrays
 from lutkit_runtime.artefact import Artefact
 from lutkit_runtime.errors import FormatError
 
+FILES = ("LUTs.pth", "classifier.pth")
+"""Names of the two files in a published folder."""
+
 _NORMS_PAIRED = 4
 
 
@@ -25,8 +28,8 @@ def import_model(sources: Sequence[Path], *, colour_space: str | None = None) ->
 
     Parameters
     ----------
-    sources : two Paths
-        ``LUTs.pth`` and ``classifier.pth``, in either order.
+    sources : two Paths, or one
+        ``LUTs.pth`` and ``classifier.pth``, in either order, or the folder that holds both.
     colour_space : str, optional
         ``sRGB`` (the default) or ``XYZ``: what the weights were trained for; the files do not say.
 
@@ -35,8 +38,12 @@ def import_model(sources: Sequence[Path], *, colour_space: str | None = None) ->
     FormatError
         Where the files cannot be read safely or are no such model.
     """
+    if len(sources) == 1 and sources[0].is_dir():
+        sources = [sources[0] / name for name in FILES]
     if len(sources) != 2:
-        raise FormatError(f"adaptive-3dlut has 2 files, LUTs.pth and classifier.pth, not {len(sources)}: name both")
+        raise FormatError(
+            f"adaptive-3dlut has 2 files, {' and '.join(FILES)}, not {len(sources)}: name both, or their folder"
+        )
     if colour_space not in (None, "sRGB", "XYZ"):
         raise FormatError(f"colour space '{colour_space}' is unknown: use sRGB or XYZ")
     contents = {path: read_arrays(path) for path in sources}

@@ -43,6 +43,10 @@ def read_arrays(source: Path) -> dict[str, torch.Tensor]:
     except OSError as error:
         raise FormatError(f"{source} cannot be read ({error.strerror or error}): check the path") from error
     except pickle.UnpicklingError as error:
+        if not _is_pickled(source):
+            raise FormatError(
+                f"{source} holds no readable arrays, as it is no file of torch.save: name one, or an .npz file"
+            ) from error
         raise FormatError(
             f"{source} pickles more than arrays, which could run code: save its state_dict, or its arrays as .npz"
         ) from error
@@ -52,6 +56,12 @@ def read_arrays(source: Path) -> dict[str, torch.Tensor]:
     if not arrays or not all(isinstance(value, torch.Tensor) for value in arrays.values()):
         raise FormatError(f"{source} is no state dict of arrays: save model.state_dict()")
     return arrays
+
+
+def _is_pickled(source: Path) -> bool:
+    """Tell whether a file begins as those of torch.save do: as a zip archive or a pickle."""
+    with source.open("rb") as file:
+        return file.read(4).startswith((b"PK\x03\x04", b"\x80"))
 
 
 def _flatten(content: dict[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

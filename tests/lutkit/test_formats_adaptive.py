@@ -61,6 +61,17 @@ def test_layers_are_matched_by_their_order_whatever_their_names(files):
     assert Model(artefact.program, artefact.tables).apply(np.zeros((4, 5, 3), np.uint16)).shape == (4, 5, 3)
 
 
+def test_a_folder_is_its_two_files(files, tmp_path):
+    named = import_tables("adaptive-3dlut", files())
+    folder = import_tables("adaptive-3dlut", [tmp_path])
+    assert folder.program == named.program and folder.provenance == named.provenance
+    for name, table in named.tables.items():
+        assert np.array_equal(folder.tables[name], table)
+    (tmp_path / "classifier.pth").unlink()
+    with pytest.raises(FormatError, match=r"classifier\.pth cannot be read"):
+        import_tables("adaptive-3dlut", [tmp_path])
+
+
 @pytest.mark.parametrize(
     ("change", "told"),
     [
