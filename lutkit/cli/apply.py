@@ -95,6 +95,7 @@ def command(
     from lutkit.images import DEFAULT_MAX_PIXELS, readable_suffixes, supported_suffixes
     from lutkit.resolve import find_default_model, find_model
     from lutkit_runtime.engine.backends import find_backend
+    from lutkit_runtime.program import Colour
 
     if model == "":
         raise click.UsageError("-m is empty: give it a built-in name, an artefact, a run folder or a colour LUT")
@@ -110,6 +111,11 @@ def command(
     loaded = _load_model(found, parameters, interpolation, backend, dry_run=dry_run)
     if model is None:
         say(f"Using {found.description}.")
+    if loaded.program.colour is Colour.RGB:
+        planned = jobs
+        jobs, results = plan_jobs(sources, destination, found.label, suffixes, in_colour=True)
+        for job in [job for job in jobs if job not in planned]:
+            say(f"{job.source.label}: becomes {job.target}, because {job.source.path.suffix} files hold no colours")
     for source in results:
         say(f"{source.path}: left out, because it is the result of another input")
     settings = Settings(
@@ -146,11 +152,15 @@ def _load_model(
 
     Raises LutkitError where the model cannot be used, or an option does not belong to it.
     """
+    from lutkit.formats.colour_luts import list_approximations
     from lutkit.resolve import open_model
     from lutkit_runtime.engine import Model
     from lutkit_runtime.errors import DataError
 
     artefact = open_model(source)
+    if source.lut_kind:
+        for approximation in list_approximations(artefact):
+            say(f"{source.path}: {approximation}")
     known = [parameter.name for parameter in artefact.program.parameters]
     for name in parameters:
         if name not in known:

@@ -31,6 +31,7 @@ def _list_kinds() -> Iterable[str]:
         "lutkit import my_tables --as mulut --pattern q=0,0:0,1:2,0:1,2 -o mine.h5",
         "lutkit import LUTs.pth classifier.pth --as adaptive-3dlut -o retouch.h5",
         "lutkit import look.cube --as cube -o look.h5",
+        "lutkit import shots.ccc --as ocio --correction shot-7 -o look.h5",
     ),
 )
 @click.argument("sources", nargs=-1, required=True, type=PATH, metavar="SOURCE...")
@@ -51,8 +52,9 @@ def _list_kinds() -> Iterable[str]:
 @click.option(
     "--interpolation",
     type=click.Choice(["trilinear", "tetrahedral"]),
-    help="How colours between the nodes of a cube are formed; default for colour LUTs: tetrahedral.",
+    help="How colours between the nodes of a cube are formed; default for colour LUTs: as the file says, else tetrahedral.",
 )
+@click.option("--correction", metavar="ID", help="Which of the corrections of a .ccc or .cdl file is meant.")
 @overwrite_option
 def command(
     sources: tuple[Path, ...],
@@ -65,6 +67,7 @@ def command(
     compat: bool,
     colour_space: str | None,
     interpolation: str | None,
+    correction: str | None,
     overwrite: bool,
 ) -> None:
     """Read tables or networks that others published.
@@ -72,15 +75,17 @@ def command(
     SOURCE is the file or files of a model, or its folder. What does not follow from them can be said by options.
     """
     from lutkit.formats import import_tables
+    from lutkit.formats.colour_luts import list_approximations
     from lutkit_runtime.artefact import write_artefact
     from lutkit_runtime.program import Colour
 
     if len(sources) == 1 and sources[0].suffix.lower() in NETWORK_SUFFIXES and kind in NETWORK_KINDS:
-        if patterns or scale or interval is not None or compat or colour_space or interpolation:
+        if patterns or scale or interval is not None or compat or colour_space or interpolation or correction:
             raise click.UsageError("networks tell pattern and scale themselves; --interval belongs to lutkit transfer")
         _import_network(kind, sources[0], output, task, overwrite=overwrite)
         return
     name, offsets = read_patterns(patterns)
+    check_artefact_name(output)
     options: dict[str, Any] = {
         "pattern": name,
         "patterns": offsets or None,
@@ -90,12 +95,29 @@ def command(
         "task": task,
         "colour_space": colour_space,
         "interpolation": interpolation,
+        "correction": correction,
     }
     artefact = import_tables(kind, sources, options)
     write_artefact(output, artefact, overwrite=overwrite)
+    for approximation in list_approximations(artefact):
+        click.echo(f"{output}: {approximation}", err=True)
     program = artefact.program
     enlarging = f", scale {program.scale}" if program.colour is Colour.EACH_CHANNEL else ""
     click.echo(f"{output}: {program.family} for {program.task}{enlarging}", err=True)
+
+
+def check_artefact_name(path: Path) -> None:
+    """Raise FormatError where the suffix of an artefact stands for a colour LUT or a picture, which it is not."""
+    from lutkit.images import readable_suffixes, supported_suffixes
+    from lutkit.lut_suffixes import LUT_KINDS
+    from lutkit_runtime.errors import FormatError
+
+    suffix = path.suffix.lower()
+    if suffix in {*LUT_KINDS, *readable_suffixes(), *supported_suffixes()}:
+        what = "a colour LUT" if LUT_KINDS.get(suffix) in ("cube", "ocio") else "a picture"
+        raise FormatError(
+            f"{path}: import writes an artefact, and {suffix} files hold {what}: name it {path.with_suffix('.h5').name}"
+        )
 
 
 def _import_network(kind: str, source: Path, folder: Path, task: str | None, *, overwrite: bool) -> None:

@@ -16,6 +16,8 @@ from lutkit.cli.sources import STANDARD_STREAM, Source
 TEMPLATE_FIELDS = ("stem", "name", "model", "ext")
 DEFAULT_TEMPLATE = "{stem}_{model}{ext}"
 FALLBACK_SUFFIX = ".png"
+COLOUR_SUFFIXES = {".pgm": ".ppm"}
+"""Suffixes of files that hold no colours, to those of the same format that do."""
 
 
 @dataclass(frozen=True)
@@ -148,12 +150,28 @@ def read_destination(output: str | None, sources: Sequence[Source], suffixes: Co
 
 
 def plan_jobs(
-    sources: Sequence[Source], destination: Destination, model: str, suffixes: Collection[str]
+    sources: Sequence[Source],
+    destination: Destination,
+    model: str,
+    suffixes: Collection[str],
+    *,
+    in_colour: bool = False,
 ) -> tuple[list[Job], list[Source]]:
     """Return one job per picture, and the pictures left out because they are results of others.
 
     A picture that a folder or pattern turned up and that is the output of another one is the result of an earlier run,
     not an input.
+
+    Parameters
+    ----------
+    sources : sequence of Source
+    destination : Destination
+    model : str
+        Its short name.
+    suffixes : collection of str
+        Lower-case suffixes of the files that can be written.
+    in_colour : bool
+        Whether all results are RGB, so that those of gray files may need another suffix.
 
     Raises
     ------
@@ -163,6 +181,7 @@ def plan_jobs(
     jobs: list[Job] = []
     for source in sources:
         suffix = source.path.suffix if source.path.suffix.lower() in suffixes else FALLBACK_SUFFIX
+        suffix = COLOUR_SUFFIXES.get(suffix.lower(), suffix) if in_colour else suffix
         target = destination.target(source, model, suffix)
         if str(target) != STANDARD_STREAM and target.suffix.lower() not in suffixes:
             raise click.UsageError(f"cannot write '{target}': use one of the suffixes {', '.join(sorted(suffixes))}")

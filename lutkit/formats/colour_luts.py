@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +75,13 @@ def import_ocio(
         origin["imported"]["correction"] = correction
     chosen = _choose(interpolation, imported.interpolation)
     return make_chain_artefact(imported.chain, interpolation=chosen, provenance=origin)
+
+
+def list_approximations(artefact: Artefact) -> list[str]:
+    """Return a sentence for each operator that became curves when the model's file was read."""
+    imported = artefact.provenance.get("imported")
+    baked = imported.get("baked", []) if isinstance(imported, Mapping) else []
+    return [f"approximated by curves: {each}" for each in baked]
 
 
 def _require_one(sources: Sequence[Path], what: str) -> Path:

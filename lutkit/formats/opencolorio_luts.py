@@ -20,11 +20,13 @@ import numpy as np
 from lutkit.colour.chain import ColourChain, simplify
 from lutkit.colour.lut import ONES, ZEROS
 from lutkit.formats.files import read_file
-from lutkit.formats.opencolorio_ops import TOLERANCE, Bounds, convert_op, measure, run_transform
+from lutkit.formats.opencolorio_ops import REMEDY, TOLERANCE, Bounds, convert_op, measure, run_transform
 from lutkit.lut_suffixes import OPENCOLORIO
 from lutkit_runtime.cube import CubeInterpolation
 from lutkit_runtime.errors import FormatError
 
+COLLECTIONS = (".ccc", ".cdl")
+"""Files that may hold several corrections, each with an id."""
 MAX_BYTES = 256 << 20
 """Larger files are not handed to OpenColorIO."""
 
@@ -112,7 +114,8 @@ def _convert(ocio: Any, path: Path, transforms: list[Any]) -> ImportedChain:
     difference, excess = _compare(ocio, transforms, whole, interpolation)
     if not excess <= TOLERANCE:
         raise FormatError(
-            f"{path}: its operators here differ from OpenColorIO's result by {difference:.2g}, more than {TOLERANCE:g}"
+            f"{path}: its operators here differ from OpenColorIO's result by {difference:.2g}, more than "
+            f"{TOLERANCE:g}; {REMEDY}"
         )
     return ImportedChain(whole, interpolation, tuple(baked), difference)
 
@@ -171,8 +174,17 @@ def _check_content(data: bytes, path: Path, correction: str | None) -> None:
     if path.suffix.lower() == ".ctf" and b"<Reference" in data:
         raise FormatError(f"{path} refers to another file, which is not followed: merge them first")
     count = data.count(b"<ColorCorrection ") + data.count(b"<ColorCorrection>")
-    if path.suffix.lower() in (".cdl", ".cc", ".ccc") and count > 1 and correction is None:
-        raise FormatError(f"{path} holds {count} corrections and only one can be meant: keep one of them in the file")
+    if correction is not None and path.suffix.lower() not in COLLECTIONS:
+        raise FormatError(f"{path} is no collection of corrections ({', '.join(COLLECTIONS)}): leave --correction out")
+    if path.suffix.lower() in (*COLLECTIONS, ".cc") and count > 1 and correction is None:
+        found = re.findall(rb'<ColorCorrection\s[^>]*?\bid\s*=\s*"([^"]{1,60})"', data)
+        names = ["".join(filter(str.isprintable, name.decode("utf-8", "replace"))) for name in found[:6]] + ["..."] * (
+            len(found) > 6
+        )
+        shown = f" ({', '.join(names)})" if names else ""
+        raise FormatError(
+            f"{path} holds {count} corrections{shown}: choose one with lutkit import --as ocio --correction ID"
+        )
 
 
 @contextlib.contextmanager

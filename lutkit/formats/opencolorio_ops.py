@@ -11,11 +11,14 @@ from numpy.typing import NDArray
 from lutkit.colour.chain import FINEST_CURVES, Matrix, Step, as_rows
 from lutkit.colour.lut import ColourLut, Cube, Curves, Float64, Triple
 from lutkit_runtime.errors import FormatError
+from lutkit_runtime.table_coding import LARGEST_VALUE
 
 TOLERANCE = 1e-6
 """Largest difference from OpenColorIO, relative to values above 1."""
 OPEN_END = 65504.0
 """Where a range without an end ends here: the largest 16-bit float."""
+REMEDY = "bake it to a .cube file first, as ociobakelut does"
+"""What to do about operators that cannot be taken over."""
 LUMINANCE = np.array([0.2126, 0.7152, 0.0722])
 """Weights of saturation: ASC CDL 1.2, which are those of ITU-R BT.709."""
 
@@ -100,7 +103,9 @@ def convert_op(ocio: Any, transform: Any, bounds: Bounds, name: str) -> Converte
         if forward:
             return _convert_cdl(ocio, transform, bounds, name)
         if transform.getSat() != 1:
-            raise FormatError(f"{name}: the inverse of a CDL with saturation {transform.getSat():g} has no exact equal")
+            raise FormatError(
+                f"{name}: the inverse of a CDL with saturation {transform.getSat():g} has no exact equal; {REMEDY}"
+            )
     step, note = _bake(ocio, transform, bounds, name)
     return Converted((step,), (note,))
 
@@ -116,7 +121,9 @@ def _convert_matrix(transform: Any, forward: bool, name: str) -> Matrix:
         try:
             rows = np.linalg.inv(rows)
         except np.linalg.LinAlgError:
-            raise FormatError(f"{name}: the inverse of a matrix is asked for that has none") from None
+            raise FormatError(
+                f"{name}: the inverse of a matrix is asked for that has none; remove it from the file"
+            ) from None
         offset = -rows @ offset
     matrix = Matrix(as_rows(rows), _triple(offset))
     matrix.validate()
@@ -201,10 +208,12 @@ def _bake(ocio: Any, transform: Any, bounds: Bounds, name: str) -> tuple[Step, s
         mixed = colours.copy()
         mixed[:, others] = generator.permutation(colours[:, others])
         if not measure(run(mixed)[:, channel], expected[:, channel]) <= TOLERANCE:
-            raise FormatError(f"{name}: the operator {kind} mixes channels and has no exact equal")
+            raise FormatError(f"{name}: the operator {kind} mixes channels and has no exact equal; {REMEDY}")
     values = run(np.linspace(low, high, FINEST_CURVES))
-    if not np.isfinite(values).all() or np.abs(values).max() > 1e30:
-        raise FormatError(f"{name}: the operator {kind} makes values that are not finite, and has no exact equal")
+    if not np.isfinite(values).all() or np.abs(values).max() > LARGEST_VALUE:
+        raise FormatError(
+            f"{name}: the operator {kind} makes values that are not finite, and has no exact equal; {REMEDY}"
+        )
     lut = ColourLut(Curves(values.astype(np.float32), bounds.low, bounds.high))
     # Steep places lie at the ends and around 0, where random inputs are rare.
     near = generator.uniform(-1, 1, (20000, 3)) * 10.0 ** generator.uniform(-7, 0, (20000, 3))
@@ -214,7 +223,8 @@ def _bake(ocio: Any, transform: Any, bounds: Bounds, name: str) -> tuple[Step, s
     span = f"{low.min():.4g}..{high.max():.4g}"
     if not difference <= TOLERANCE:
         raise FormatError(
-            f"{name}: the operator {kind} has no exact equal, and curves over {span} differ from it by {difference:.2g}"
+            f"{name}: the operator {kind} has no exact equal, and curves over {span} differ from it by "
+            f"{difference:.2g}; {REMEDY}"
         )
     _validate(lut, kind, name)
     return lut, f"{kind} over {span} to {difference:.1e}"
@@ -224,6 +234,10 @@ def _validate(step: Step, kind: str, name: str) -> None:
     """Raise FormatError, naming file and operator, where a step is not as it must be."""
     try:
         step.validate()
+        if isinstance(step, ColourLut):
+            for part in filter(None, (step.curves, step.cube)):
+                if np.abs(part.values).max() > np.float32(LARGEST_VALUE):
+                    raise FormatError(f"values go beyond {LARGEST_VALUE:g}, which no model takes; scale them down")
     except FormatError as problem:
         raise FormatError(f"{name}: operator {kind}: {problem}") from None
 

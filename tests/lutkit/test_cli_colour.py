@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -353,6 +354,76 @@ def test_import_makes_the_artefact_that_the_file_is(run, tmp_path):
     assert read_artefact(tmp_path / "hald.h5").program.ops[0].cube.interpolation is CubeInterpolation.TRILINEAR
 
 
+@pytest.mark.parametrize("name", ["cc.cube", "look.cube", "x.png", "x.TIF", "x.ppm", "x.clf"])
+def test_artefacts_get_no_name_of_a_lut_or_a_picture(run, tmp_path, name):
+    before = (tmp_path / "look.cube").read_bytes()
+    done = run("import", "look.cube", "--as", "cube", "-o", name, "-y")
+    assert done.exit_code == 1 and done.stderr.count("\n") == 1
+    assert f"name it {Path(name).stem}.h5" in done.stderr
+    assert (tmp_path / "look.cube").read_bytes() == before
+    assert name == "look.cube" or not (tmp_path / name).exists()
+
+
+CORRECTIONS = """<ColorCorrectionCollection xmlns="urn:ASC:CDL:v1.2">
+<ColorCorrection id="one"><SOPNode><Slope>0.5 1 1</Slope><Offset>0 0 0</Offset><Power>1 1 1</Power></SOPNode>
+</ColorCorrection>
+<ColorCorrection id="two"><SOPNode><Slope>1 1 1</Slope><Offset>0 0 0</Offset><Power>1.2 1 1</Power></SOPNode>
+</ColorCorrection></ColorCorrectionCollection>
+"""
+
+
+def test_one_correction_of_several_is_imported_by_its_id(run, tmp_path):
+    pytest.importorskip("PyOpenColorIO", reason="needs OpenColorIO: pip install 'lutkit[ocio]'")
+    (tmp_path / "shots.ccc").write_text(CORRECTIONS)
+    for arguments in (["apply", "in.png", "-m", "shots.ccc"], ["import", "shots.ccc", "--as", "ocio", "-o", "x.h5"]):
+        told = run(*arguments).stderr
+        assert "shots.ccc holds 2 corrections (one, two)" in told and "--correction ID" in told
+    done = run("import", "shots.ccc", "--as", "ocio", "--correction", "one", "-o", "one.h5")
+    assert done.exit_code == 0, done.stderr
+    assert done.stderr == "one.h5: colour-lut for look\n"
+    model = Model((artefact := read_artefact("one.h5")).program, artefact.tables)
+    np.testing.assert_allclose(model.apply(np.ones((1, 1, 3), np.float32)), [[[0.5, 1, 1]]], atol=1e-6)
+    assert artefact.provenance["imported"]["correction"] == "one"
+    for file, kind, words in (
+        ("shots.ccc", "ocio", "OpenColorIO refuses it"),
+        ("look.cube", "cube", "'cube' has no option --correction"),
+    ):
+        done = run("import", file, "--as", kind, "--correction", "three", "-o", "x.h5")
+        assert done.exit_code == 1 and words in done.stderr
+    (tmp_path / "mix.spimtx").write_text("1 0 0 0\n0 1 0 0\n0 0 1 0\n")
+    assert (
+        "leave --correction out"
+        in run("import", "mix.spimtx", "--as", "ocio", "--correction", "a", "-o", "x.h5").stderr
+    )
+
+
+def test_approximations_are_said_once(run, tmp_path):
+    pytest.importorskip("PyOpenColorIO", reason="needs OpenColorIO: pip install 'lutkit[ocio]'")
+    (tmp_path / "shots.ccc").write_text(CORRECTIONS)
+    done = run("import", "shots.ccc", "--as", "ocio", "--correction", "two", "-o", "two.h5")
+    assert done.stderr.count("two.h5: approximated by curves: CDL over 0..1 to ") == 1
+    correction = CORRECTIONS.partition('<ColorCorrection id="two">')[2].partition("</ColorCorrection>")[0]
+    (tmp_path / "two.cc").write_text(f'<ColorCorrection id="two">{correction}</ColorCorrection>')
+    for name in ("b.png", "c.png"):
+        Image.fromarray(make_pixels()).save(tmp_path / name)
+    done = run("apply", "in.png", "b.png", "c.png", "-m", "two.cc", "-o", "out")
+    assert done.exit_code == 0, done.stderr
+    assert done.stderr.count("two.cc: approximated by curves: CDL over 0..1 to ") == 1
+
+
+def test_gray_files_whose_format_holds_no_colours_become_others(run, tmp_path):
+    Image.fromarray(make_pixels(channels=1)).save(tmp_path / "x.pgm")
+    done = run("apply", "x.pgm", "-m", "look.cube")
+    assert done.exit_code == 0, done.stderr
+    assert "x.pgm: becomes x_look.ppm, because .pgm files hold no colours" in done.stderr
+    assert read("x_look.ppm").shape == (6, 7, 3)
+    (tmp_path / "in").mkdir()
+    Image.fromarray(make_pixels(channels=1)).save(tmp_path / "in" / "y.pgm")
+    assert run("apply", "in", "-m", "look.cube", "-o", "out").exit_code == 0
+    assert read("out/y.ppm").shape == (6, 7, 3)
+    assert "PGM files cannot hold" in run("apply", "x.pgm", "-m", "look.cube", "-o", "y.pgm").stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "told"),
     [
@@ -365,6 +436,11 @@ def test_import_makes_the_artefact_that_the_file_is(run, tmp_path):
         (["look.cube", "--as", "adaptive-3dlut"], 1, "adaptive-3dlut has 2 files, LUTs.pth and classifier.pth, not 1"),
         (["w.pth", "--as", "adaptive-3dlut"], 1, "adaptive-3dlut has 2 files"),
         (["w.pth", "--as", "cube"], 1, "w.pth"),
+        (
+            ["look.cube", "look.cube", "--as", "adaptive-3dlut"],
+            1,
+            "look.cube holds no readable arrays, as it is no file",
+        ),
     ],
 )
 def test_bad_imports_are_one_line(run, tmp_path, arguments, code, told):
