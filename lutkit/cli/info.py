@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from lutkit_runtime.artefact import Artefact
     from lutkit_runtime.ops import Lookup, Op
 
+LONGEST_TEXT = 300
+"""Texts of the provenance with more characters are left out where people read."""
+
 
 @click.command(
     no_args_is_help=True,
@@ -117,7 +120,14 @@ def _lines(facts: dict[str, Any]) -> Iterator[str]:
         yield from tell_colours(facts)
     if facts["provenance"]:
         yield "provenance"
-        yield from (f"  {name:<24} {value}" for name, value in _flatten(facts["provenance"]))
+        yield from (f"  {name:<24} {_shorten(value)}" for name, value in _flatten(facts["provenance"]))
+
+
+def _shorten(value: Any) -> Any:
+    """Return a value as people read it: long texts, such as packed bits, are for programs."""
+    if isinstance(value, str) and len(value) > LONGEST_TEXT:
+        return f"{len(value):,} characters, see --json"
+    return value
 
 
 def _tell_stages(facts: dict[str, Any]) -> Iterator[str]:

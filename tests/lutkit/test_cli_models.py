@@ -81,6 +81,17 @@ def test_info_tells_every_lookup(run, tiny_model):
         assert word in text
 
 
+def test_info_leaves_long_texts_to_programs(run, tiny_model, tmp_path):
+    artefact = read_artefact(tiny_model)
+    visits = {"size": 33, "share": 0.75, "cells": "eJw" * 700}
+    write_artefact(tmp_path / "long.h5", Artefact(artefact.program, artefact.tables, {"visits": visits}))
+    text = run("info", "long.h5").stdout
+    assert max(map(len, text.splitlines())) < 200
+    for word in ("visits.size", "33", "visits.share", "0.75", "2,100 characters, see --json"):
+        assert word in text
+    assert json.loads(run("info", "long.h5", "--json").stdout)["provenance"] == {"visits": visits}
+
+
 def test_receptive_field_is_what_the_model_sees(tiny_model):
     artefact = read_artefact(tiny_model)
     model = Model(artefact.program, artefact.tables)
