@@ -92,10 +92,13 @@ def find_training_photos(data: Path, val: Path | None) -> list[Path]:
     return paths
 
 
-def hold_out(paths: Sequence[Any], data: Path) -> Sequence[Any]:
-    """Return every tenth photo of `data`, at most 20, to validate on; raises DataError where that leaves none."""
+def hold_out(paths: Sequence[Any], data: Path, what: str = "photo") -> Sequence[Any]:
+    """Return every tenth photo of `data`, at most 20, to validate on; raises DataError where that leaves none.
+
+    `what` says what one of them is, for the message.
+    """
     if len(paths) < 2:
-        raise DataError(f"{data} holds one photo, which leaves none to validate on: add photos or give --val DIR")
+        raise DataError(f"{data} holds one {what}, which leaves none to validate on: add {what}s or give --val DIR")
     return paths[:: max(HELD_OUT, -(-len(paths) // VALIDATION_PHOTOS))]
 
 

@@ -6,7 +6,7 @@ Imports the configuration and the atomic writer; no torch.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,11 @@ class Run:
     def log_file(self) -> Path:
         """JSON lines, one per validation."""
         return self.folder / "log.jsonl"
+
+    @property
+    def visits_file(self) -> Path:
+        """JSON of the cells of a colour cube that training visited; of families of colours only."""
+        return self.folder / "visits.json"
 
     @property
     def table_file(self) -> Path:
@@ -91,9 +96,31 @@ class Run:
         text = json.dumps(msgspec.to_builtins(config), indent=2) + "\n"
         write_atomically(self.config_file, text.encode(), overwrite=True, error=DataError)
 
+    def write_visits(self, visits: Mapping[str, Any]) -> None:
+        """Write the visited cells as `lutkit.colour.visits.pack_visits` gives them; raises DataError where it cannot."""
+        write_atomically(self.visits_file, (json.dumps(visits) + "\n").encode(), overwrite=True, error=DataError)
+
+    def read_visits(self) -> dict[str, Any] | None:
+        """Return the visited cells, None where training counted none; raises DataError where the file is damaged."""
+        try:
+            return msgspec.json.decode(self.visits_file.read_bytes(), type=dict[str, Any])
+        except FileNotFoundError:
+            return None
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise DataError(
+                f"{self.visits_file} cannot be used ({error}): remove it, and transfer counts anew where the data are"
+            ) from error
+
     def own_files(self) -> list[Path]:
         """Return the files in the folder that a run calls its own."""
-        own = (self.config_file, self.network_file, self.checkpoint_file, self.log_file, self.table_file)
+        own = (
+            self.config_file,
+            self.network_file,
+            self.checkpoint_file,
+            self.log_file,
+            self.visits_file,
+            self.table_file,
+        )
         events = self.folder.glob("tensorboard/events.out.tfevents.*")
         return [file for file in (*own, *self.finetuning_files, *events) if file.is_file()]
 

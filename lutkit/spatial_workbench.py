@@ -18,7 +18,7 @@ from lutkit.recipe import Recipe, Schedule
 from lutkit.run import Run
 from lutkit.spatial_transfer import make_artefact, measure_transfer, transfer_networks
 from lutkit.trainable import NetworkModel, TableModel, round_tables, validate_tables
-from lutkit.workbench import Fidelity, FinetuneJob, Finetuning, Trained, Training, TransferOptions, Watch
+from lutkit.workbench import Fidelity, FinetuneJob, Finetuning, OptionError, Trained, Training, TransferOptions, Watch
 from lutkit_runtime.artefact import Artefact
 from lutkit_runtime.errors import DataError
 
@@ -95,7 +95,7 @@ class SpatialWorkbench:
     def transfer(self, run: Run, config: AnyConfig, options: TransferOptions) -> tuple[Artefact, Fidelity]:
         """Evaluate the run's networks at every node and measure what that costs."""
         if options.storage is not None:
-            raise DataError(f"tables of {self._family.name} are int8 always: leave --storage out")
+            raise OptionError(f"tables of {self._family.name} are int8 always: leave --storage out")
         model = load_model(run, config)
         interval = config.model.interval if options.interval is None else options.interval
         program, tables = transfer_networks(model, interval, show_progress=options.show_progress)

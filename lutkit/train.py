@@ -75,6 +75,8 @@ def train(run: Run, config: AnyConfig, device: torch.device, watch: Watch, *, re
             run.clear()
         raise
     save_networks(run.network_file, training.objective.module.state_dict())
+    if training.count_visits is not None:
+        run.write_visits(training.count_visits())
     watch.say(
         f"best of {progress.step} steps: step {progress.best_step}, {training.measure} {progress.best_psnr:.3f} dB, "
         f"{progress.seconds / 60:.1f} minutes"

@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from lutkit.run import Run
 
 
+class OptionError(DataError):
+    """An option is given that belongs to families of another kind."""
+
+
 @dataclass(frozen=True)
 class Watch:
     """What a caller sees of a long task.
@@ -59,11 +63,15 @@ class Training:
         Returns how good the model is as it stands, in dB, given the step.
     measure : str
         What these decibels are, for people.
+    count_visits : callable, optional
+        Returns which cells of a colour cube the data visit, as JSON values. The run keeps them when training ends, so
+        that later steps need no data.
     """
 
     objective: Objective
     validate: Callable[[int], float]
     measure: str = "validation"
+    count_visits: Callable[[], Mapping[str, Any]] | None = None
 
 
 @dataclass(frozen=True)
@@ -77,12 +85,15 @@ class Fidelity:
     images : int
     pairs : str
         What the images are, for people and for the provenance.
+    table_error : float, optional
+        Largest difference that storing makes in an entry of a table of colours, in units of the values.
     """
 
     before: float
     after: float
     images: int
     pairs: str = ""
+    table_error: float | None = None
 
     @property
     def gain(self) -> float:
@@ -103,6 +114,8 @@ class TransferOptions:
     val, degraded : Path or None
         Folders of photos on which both forms are compared, and of their degraded versions.
     show_progress : bool
+    say : callable
+        Takes one line for people.
     """
 
     interval: int | None = None
@@ -110,6 +123,7 @@ class TransferOptions:
     val: Path | None = None
     degraded: Path | None = None
     show_progress: bool = False
+    say: Callable[[str], None] = lambda _line: None
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,7 @@ def command(
     from lutkit.cli.training import check_output
     from lutkit.run import Run
     from lutkit.transfer import transfer
-    from lutkit.workbench import TransferOptions
+    from lutkit.workbench import OptionError, TransferOptions
     from lutkit_runtime.artefact import write_artefact
     from lutkit_runtime.errors import DataError
 
@@ -71,8 +71,13 @@ def command(
             f"{folder.finetuned_file} exists, finetuned from tables that would be replaced: remove it with -y, or name "
             "another file with -o"
         )
-    options = TransferOptions(interval, storage, val, lr, show_progress=sys.stderr.isatty())
-    artefact, fidelity = transfer(folder, config, options)
+    options = TransferOptions(
+        interval, storage, val, lr, show_progress=sys.stderr.isatty(), say=lambda line: click.echo(line, err=True)
+    )
+    try:
+        artefact, fidelity = transfer(folder, config, options)
+    except OptionError as error:
+        raise click.UsageError(str(error)) from error
     write_artefact(target, artefact, overwrite=overwrite)
     if replaces and overwrite:
         folder.forget_finetuning()
@@ -82,4 +87,6 @@ def command(
         if fidelity.images
         else "there are no pairs to compare network and table on"
     )
+    if storage in ("int16", "int8") and fidelity.table_error is not None:
+        compared += f"; {storage} moves table entries by up to {fidelity.table_error:.2g}"
     click.echo(f"{compared}; wrote {target}", err=True)

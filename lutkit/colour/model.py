@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from lutkit.colour.lookup import fuse, look_up
-from lutkit.colour.predictor import shrink
+from lutkit.colour.predictor import THUMBNAIL_SIDE, shrink
 from lutkit.families.adaptive_3dlut import PUBLISHED_STRETCH, AdaptiveConfig, name_basis, network
 from lutkit_runtime.cube import CubeInterpolation, scale_to_depth
 from lutkit_runtime.onnx_network import OnnxNetwork
@@ -31,7 +31,8 @@ class AdaptiveModule(torch.nn.Module):
 
     def __init__(self, config: AdaptiveConfig) -> None:
         super().__init__()
-        self.predictor = network(config, 256, config.luts)
+        self.side = THUMBNAIL_SIDE
+        self.predictor = network(config, self.side, config.luts)
         self.bases = torch.nn.Parameter(start_tables(config.luts, config.size))
 
     def predict(self, thumbnails: torch.Tensor) -> torch.Tensor:
@@ -51,32 +52,38 @@ class TablesModule(torch.nn.Module):
     network : OnnxNetwork
         The predictor as `lutkit apply` runs it.
     bases : float32 tensor, (K, 3, n, n, n)
-    storage : Storage
-        Of the artefact that they come from and go to.
+    storages : sequence of Storage
+        Of each table in the artefact that they come from and go to.
+    side : int
+        Of the thumbnails that the network takes.
     """
 
-    def __init__(self, network: OnnxNetwork, bases: torch.Tensor, storage: Storage = Storage.FLOAT32) -> None:
+    def __init__(
+        self, network: OnnxNetwork, bases: torch.Tensor, storages: Sequence[Storage], side: int = THUMBNAIL_SIDE
+    ) -> None:
         super().__init__()
+        self.side = side
         self._network = network
-        self._storage = storage
+        self._storages = tuple(storages)
         self.bases = torch.nn.Parameter(bases)
 
     def predict(self, thumbnails: torch.Tensor) -> torch.Tensor:
-        """Return the weights (N, K) for thumbnails (N, 3, 256, 256), which carry no gradient."""
+        """Return the weights (N, K) for thumbnails (N, 3, side, side), which carry no gradient."""
         rows = [self._network.run(thumbnail[None].detach().cpu().numpy()).reshape(-1) for thumbnail in thumbnails]
         return torch.from_numpy(np.stack(rows)).to(self.bases.device)
 
     def tables(self) -> torch.Tensor:
         """Return the basis tables as they are applied, (K, 3, n, n, n): rounded to their storage, straight through."""
-        return _StoreStraight.apply(self.bases, self._storage)  # type: ignore[no-any-return]
+        return _StoreStraight.apply(self.bases, self._storages)  # type: ignore[no-any-return]
 
 
 class _StoreStraight(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, bases: torch.Tensor, storage: Storage) -> torch.Tensor:
-        if storage is Storage.FLOAT32:
+    def forward(ctx: Any, bases: torch.Tensor, storages: tuple[Storage, ...]) -> torch.Tensor:
+        if set(storages) == {Storage.FLOAT32}:
             return bases.view_as(bases)
-        stored = [encode_table(table, storage) for table in bases.detach().cpu().numpy()]
+        tables = bases.detach().cpu().numpy()
+        stored = [encode_table(table, storage) for table, storage in zip(tables, storages, strict=True)]
         decoded = np.stack([coding.decode(entries) for coding, entries in stored])
         return torch.from_numpy(decoded).to(bases.device)
 
@@ -92,11 +99,24 @@ class AdaptiveModel:
     ----------
     module : AdaptiveModule or TablesModule
     interpolation : CubeInterpolation
+    stretch : float
+        As in `lutkit_runtime.ops.colour_lookup.Cube`.
+    strength : float
+        How strongly pictures are changed, as `lutkit_runtime.ops.blend.Blend` mixes them.
     """
 
-    def __init__(self, module: AdaptiveModule | TablesModule, interpolation: CubeInterpolation) -> None:
+    def __init__(
+        self,
+        module: AdaptiveModule | TablesModule,
+        interpolation: CubeInterpolation,
+        *,
+        stretch: float = PUBLISHED_STRETCH,
+        strength: float = 1.0,
+    ) -> None:
         self.module = module
         self._interpolation = interpolation
+        self._stretch = stretch
+        self._strength = strength
 
     @property
     def bases(self) -> torch.Tensor:
@@ -115,13 +135,16 @@ class AdaptiveModel:
         outputs : list of float32 (3, H, W), unclipped
         weights : float32 (N, K)
         """
-        weights = self.module.predict(torch.cat([shrink(picture[None]) for picture in pictures]))
+        weights = self.module.predict(torch.cat([shrink(picture[None], self.module.side) for picture in pictures]))
         cubes = fuse(weights, self.module.tables())
         outputs = [
-            look_up(picture[None], cube[None], self._interpolation, PUBLISHED_STRETCH)[0]
+            self._mix(picture, look_up(picture[None], cube[None], self._interpolation, self._stretch)[0])
             for picture, cube in zip(pictures, cubes, strict=True)
         ]
         return outputs, weights
+
+    def _mix(self, picture: torch.Tensor, changed: torch.Tensor) -> torch.Tensor:
+        return changed if self._strength == 1 else picture + self._strength * (changed - picture)
 
     @torch.no_grad()
     def restore(self, image: NDArray[Any]) -> NDArray[Any]:

@@ -88,7 +88,7 @@ def gather_pictures(
         paths: list[tuple[Path | None, Path]] = [(None, path) for path in find_training_photos(data, val)]
     else:
         paths = list(match_pairs(folders)) if paired else list(_list_apart(folders))
-    held = [] if val or not paired else hold_out(paths, data)
+    held = [] if val or not paired else hold_out(paths, data, "photo" if folders is None else "pair")
     kept = [each for each in paths if each not in held]
     pairs, described = read_validation(val, task, recipe, seed) if val else ([], "")
     if held:

@@ -112,10 +112,9 @@ def make_discriminator() -> ThumbnailNetwork:
     return ThumbnailNetwork(1, (0,))
 
 
-def shrink(pictures: torch.Tensor) -> torch.Tensor:
-    """Return pictures (N, 3, H, W) sampled to (N, 3, 256, 256): bilinear, half-pixel positions, no filter."""
-    side = (THUMBNAIL_SIDE, THUMBNAIL_SIDE)
-    return nn.functional.interpolate(pictures, size=side, mode="bilinear", align_corners=False)
+def shrink(pictures: torch.Tensor, side: int = THUMBNAIL_SIDE) -> torch.Tensor:
+    """Return pictures (N, 3, H, W) sampled to (N, 3, side, side): bilinear, half-pixel positions, no filter."""
+    return nn.functional.interpolate(pictures, size=(side, side), mode="bilinear", align_corners=False)
 
 
 def export_onnx(network: nn.Module, side: int = THUMBNAIL_SIDE) -> NDArray[np.uint8]:

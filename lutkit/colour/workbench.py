@@ -14,24 +14,24 @@ from lutkit.checkpoints import load_networks
 from lutkit.colour.model import AdaptiveModel, AdaptiveModule, TablesModule, flatten_tables, stack_tables
 from lutkit.colour.objectives import PairedObjective, UnpairedObjective
 from lutkit.colour.pairs import Pictures, gather_pictures, read_validation
+from lutkit.colour.parts import decode_basis, find_parts, store_tables
 from lutkit.colour.predictor import export_onnx
 from lutkit.colour.sampling import PictureSource
 from lutkit.colour.visits import count_visits, pack_visits
 from lutkit.configuration import AnyConfig, describe_training
 from lutkit.evaluate import Pair, Restore, mean_finite_psnr, score_pairs
 from lutkit.families import Family
-from lutkit.families.adaptive_3dlut import PREDICTOR, AdaptiveConfig, build_program, check_task, name_basis
+from lutkit.families.adaptive_3dlut import PREDICTOR, AdaptiveConfig, build_program, check_task
 from lutkit.photos import GENERATED_NOTE
 from lutkit.recipe import ColourRecipe, Schedule
 from lutkit.run import Run
-from lutkit.workbench import Fidelity, FinetuneJob, Finetuning, Trained, Training, TransferOptions, Watch
+from lutkit.workbench import Fidelity, FinetuneJob, Finetuning, OptionError, Trained, Training, TransferOptions, Watch
 from lutkit_runtime.artefact import Artefact
 from lutkit_runtime.cube import CubeInterpolation
 from lutkit_runtime.engine import Model
-from lutkit_runtime.errors import DataError
-from lutkit_runtime.ops import ColourLookup, Predictor, TableFusion
+from lutkit_runtime.errors import DataError, ImageError
 from lutkit_runtime.program import Program
-from lutkit_runtime.table_coding import Storage, TableCoding, encode_table
+from lutkit_runtime.table_coding import Storage, TableCoding
 
 VISITED_DRAWS = 256
 """How many spoilt photos are looked at to tell which cells of a cube training visits."""
@@ -78,8 +78,11 @@ class ColourWorkbench:
                 return _score(model.restore, materials.pairs, config)
             return measure_resemblance(model, materials.source, config.seed)
 
+        def count() -> dict[str, Any]:
+            return pack_visits(count_training_visits(materials.source, config.model.size, config.seed))
+
         measure = "validation" if materials.pairs else "likeness of mean and contrast"
-        return Training(objective, validate, measure)
+        return Training(objective, validate, measure, count)
 
     def load(self, run: Run, config: AnyConfig) -> Trained:
         """Return the run's best networks; raises DataError where there are none or they do not fit."""
@@ -88,29 +91,30 @@ class ColourWorkbench:
     def transfer(self, run: Run, config: AnyConfig, options: TransferOptions) -> tuple[Artefact, Fidelity]:
         """Put predictor and basis tables into an artefact and measure what their storage costs."""
         if options.interval is not None:
-            raise DataError(f"{self._family.name} has no lattice of samples: leave --interval out")
+            raise OptionError(f"{self._family.name} has no lattice of samples: leave --interval out")
         if options.degraded is not None:
-            raise DataError("--lr belongs to other families: give --val a folder with input and targets")
+            raise OptionError("--lr belongs to other families: give --val a folder with input and targets")
         model = load_model(run, config.model)
         storage = Storage(options.storage or "float32")
-        pictures = _gather(config, paired=config.model.training == "paired")
-        pairs, described = pictures.pairs, pictures.pairs_description
-        if options.val:
-            pairs, described = read_validation(options.val, config.task, config.recipe, config.seed)
+        pairs, described = _find_pairs(config, options.val)
         tables = flatten_tables(model.bases)
         assert isinstance(model.module, AdaptiveModule)
-        program, stored = store_tables(config.model, tables, storage, export_onnx(model.module.predictor))
+        graph = export_onnx(model.module.predictor)
+        codings = (TableCoding(storage),) * config.model.luts
+        skeleton = build_program(config.model, graph_bytes=len(graph), codings=codings)
+        program, stored = store_tables(skeleton, tables, {PREDICTOR: graph})
         applied = Model(program, stored)
         before = _score(model.restore, pairs, config) if pairs else float("nan")
         after = _score(_apply(applied), pairs, config) if pairs else float("nan")
-        fidelity = Fidelity(before, after, len(pairs), described)
+        table_error = max(
+            float(np.abs(values - decode_basis(program, stored, slot)).max()) for slot, values in tables.items()
+        )
+        fidelity = Fidelity(before, after, len(pairs), described, table_error)
         provenance = describe_training(config)
         step: dict[str, Any] = {
             "step": "transfer",
             "storage": storage.value,
-            "largest_table_error": max(
-                float(np.abs(values - decode_basis(program, stored, slot)).max()) for slot, values in tables.items()
-            ),
+            "largest_table_error": table_error,
         }
         if pairs:
             step |= {
@@ -120,19 +124,22 @@ class ColourWorkbench:
                 "table_psnr": round(after, 4),
             }
         provenance["history"].append(step)
-        provenance["visits"] = pack_visits(count_training_visits(pictures.source, config.model.size, config.seed))
+        visits = _find_visits(run, config, options)
+        if visits is not None:
+            provenance["visits"] = visits
         return Artefact(program, stored, provenance), fidelity
 
     def finetuning_recipe(self, config: AnyConfig | None, recipe: Schedule, crop: int | None) -> Schedule:
         """Return the recipe as it is; raises DataError for an option that belongs to other families."""
         if crop is not None:
-            raise DataError(f"{self._family.name} trains on crops of random size: leave --crop out")
+            raise OptionError(f"{self._family.name} trains on crops of random size: leave --crop out")
         return recipe
 
     def prepare_finetuning(self, job: FinetuneJob, device: torch.device, watch: Watch) -> Finetuning:
         """Return an artefact's basis tables as parameters with pictures; the predictor stays as it is."""
         artefact, recipe = job.artefact, job.recipe
         program = artefact.program
+        parts = find_parts(program)
         pictures = gather_pictures(
             job.data, job.val, job.task, recipe, job.seed, saturate=program.colour_space != "XYZ"
         )
@@ -143,17 +150,16 @@ class ColourWorkbench:
         watch.say(
             f"finetuning on {pictures.description}, validating on {len(pictures.pairs)} {pictures.pairs_description}"
         )
-        predictor = next(op for op in program.ops if isinstance(op, Predictor))
-        fusion = next(op for op in program.ops if isinstance(op, TableFusion))
-        tables = stack_tables([basis.coding.decode(artefact.tables[basis.slot]) for basis in fusion.bases])
-        storage = fusion.bases[0].coding.storage
-        module = TablesModule(predictor.open(artefact.tables), tables, storage).to(device)
-        config = describe_program(program)
-        model = AdaptiveModel(module, CubeInterpolation(config.interpolation))
-        graph = artefact.tables[predictor.slot]
+        bases, cube = parts.fusion.bases, parts.cube
+        tables = stack_tables([basis.coding.decode(artefact.tables[basis.slot]) for basis in bases])
+        network = parts.predictor.open(artefact.tables)
+        module = TablesModule(network, tables, [basis.coding.storage for basis in bases], parts.predictor.side)
+        model = AdaptiveModel(module.to(device), cube.interpolation, stretch=cube.stretch, strength=parts.strength)
 
         def store() -> tuple[Program, dict[str, NDArray[Any]]]:
-            return store_tables(config, flatten_tables(model.bases), storage, graph)
+            values = flatten_tables(model.bases).values()
+            changed = {basis.slot: table for basis, table in zip(bases, values, strict=True)}
+            return store_tables(program, changed, artefact.tables)
 
         def validate(_step: int) -> float:
             applied = Model(*store())
@@ -179,38 +185,6 @@ def load_model(run: Run, config: AdaptiveConfig) -> AdaptiveModel:
     except RuntimeError as error:
         raise DataError(f"networks {run.network_file} do not fit {run.config_file}: train again") from error
     return AdaptiveModel(module.eval(), CubeInterpolation(config.interpolation))
-
-
-def describe_program(program: Program) -> AdaptiveConfig:
-    """Return the configuration of a program of this family; whether its predictor learned from pairs does not matter."""
-    fusion = next(op for op in program.ops if isinstance(op, TableFusion))
-    cube = next(op.cube for op in program.ops if isinstance(op, ColourLookup))
-    assert cube is not None
-    return AdaptiveConfig(
-        luts=len(fusion.bases),
-        size=fusion.size,
-        colour_space="XYZ" if program.colour_space == "XYZ" else "sRGB",
-        interpolation="trilinear" if cube.interpolation is CubeInterpolation.TRILINEAR else "tetrahedral",
-    )
-
-
-def store_tables(
-    config: AdaptiveConfig, tables: Mapping[str, NDArray[np.float32]], storage: Storage, graph: NDArray[np.uint8]
-) -> tuple[Program, dict[str, NDArray[Any]]]:
-    """Return the program and the stored tables of basis tables (n**3, 3) and a predictor's ONNX file."""
-    codings: list[TableCoding] = []
-    stored: dict[str, NDArray[Any]] = {PREDICTOR: graph}
-    for number in range(config.luts):
-        coding, stored[name_basis(number)] = encode_table(tables[name_basis(number)], storage)
-        codings.append(coding)
-    return build_program(config, graph_bytes=len(graph), codings=tuple(codings)), stored
-
-
-def decode_basis(program: Program, tables: Mapping[str, NDArray[Any]], slot: str) -> NDArray[np.float32]:
-    """Return the values of a stored basis table."""
-    fusion = next(op for op in program.ops if isinstance(op, TableFusion))
-    coding = next(basis.coding for basis in fusion.bases if basis.slot == slot)
-    return coding.decode(tables[slot])
 
 
 def measure_resemblance(model: AdaptiveModel, source: PictureSource, seed: int) -> float:
@@ -244,6 +218,30 @@ def count_training_visits(source: PictureSource, size: int, seed: int) -> NDArra
     for picture in source.visit(np.random.default_rng([seed, 3]), VISITED_DRAWS):
         visits += count_visits(picture, size)
     return visits
+
+
+def _find_pairs(config: AnyConfig, val: Path | None) -> tuple[list[Pair], str]:
+    """Return the pairs to compare on and what they are, without the training data where that can be."""
+    val = val or (Path(config.val) if config.val else None)
+    if val is not None:
+        return read_validation(val, config.task, config.recipe, config.seed)
+    if config.data and config.model.training == "unpaired":
+        return [], ""
+    pictures = _gather(config, paired=config.model.training == "paired")
+    return pictures.pairs, pictures.pairs_description
+
+
+def _find_visits(run: Run, config: AnyConfig, options: TransferOptions) -> Mapping[str, Any] | None:
+    """Return which cells training visited: as it counted, or of runs that kept nothing counted now; None if that fails."""
+    kept = run.read_visits()
+    if kept is not None:
+        return kept
+    try:
+        source = _gather(config, paired=config.model.training == "paired").source
+        return pack_visits(count_training_visits(source, config.model.size, config.seed))
+    except (DataError, ImageError) as error:
+        options.say(f"which colours training visited is not known, the artefact goes without: {error}")
+        return None
 
 
 def _gather(config: AnyConfig, *, paired: bool) -> Pictures:

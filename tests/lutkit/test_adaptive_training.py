@@ -1,11 +1,13 @@
 """Image-adaptive 3D LUTs from training to apply: pairs, spoilt photos, two sets; transfer, storage, finetuning."""
 
 import json
+import shutil
 
 import cv2
 import msgspec
 import numpy as np
 import pytest
+from colour_models import TETRAHEDRAL, make_adaptive
 from small_training import run_lutkit, write_photos
 
 torch = pytest.importorskip("torch")
@@ -26,11 +28,15 @@ from lutkit.recipe import ColourRecipe  # noqa: E402
 from lutkit.run import Run  # noqa: E402
 from lutkit.train import train  # noqa: E402
 from lutkit.transfer import transfer  # noqa: E402
-from lutkit.workbench import TransferOptions, Watch  # noqa: E402
-from lutkit_runtime.artefact import read_artefact, write_artefact  # noqa: E402
+from lutkit.workbench import FinetuneJob, TransferOptions, Watch, find_workbench  # noqa: E402
+from lutkit_runtime.artefact import Artefact, read_artefact, write_artefact  # noqa: E402
 from lutkit_runtime.cube import CubeInterpolation  # noqa: E402
 from lutkit_runtime.engine import Model  # noqa: E402
 from lutkit_runtime.errors import DataError  # noqa: E402
+from lutkit_runtime.ops import ColourLookup, TableFusion  # noqa: E402
+from lutkit_runtime.ops.colour_lookup import Domain  # noqa: E402
+from lutkit_runtime.program import Parameter  # noqa: E402
+from lutkit_runtime.table_coding import Storage, encode_table  # noqa: E402
 
 CPU = torch.device("cpu")
 QUIET = Watch(say=lambda _line: None)
@@ -186,6 +192,86 @@ def test_unpaired_training_needs_no_partners(tmp_path, pairs):
     assert Model(artefact.program, artefact.tables).apply(np.zeros((8, 9, 3), np.uint8)).shape == (8, 9, 3)
 
 
+def test_transfer_needs_no_training_data(tmp_path, pairs):
+    data = shutil.copytree(pairs, tmp_path / "data")
+    config = msgspec.structs.replace(make_config(data), val=None)
+    run = make_run(tmp_path / "run", config)
+    seen = transfer(run, config, TransferOptions())[0].provenance["visits"]
+    shutil.move(data, tmp_path / "elsewhere")
+    with pytest.raises(DataError, match="data"):
+        transfer(run, config, TransferOptions())
+    artefact, fidelity = transfer(run, config, TransferOptions(val=pairs))
+    assert artefact.provenance["visits"] == seen and fidelity.images == 4
+    run.visits_file.unlink()  # as of a run that was trained before they were kept
+    said = []
+    artefact, fidelity = transfer(run, config, TransferOptions(val=pairs, say=said.append))
+    assert "visits" not in artefact.provenance and fidelity.images == 4
+    assert len(said) == 1 and "data" in said[0]
+    shutil.move(tmp_path / "elsewhere", data)
+    assert transfer(run, config, TransferOptions(val=pairs))[0].provenance["visits"] == seen
+
+
+def test_what_storage_costs_is_said_without_pairs_too(tmp_path, pairs):
+    config = {"model": {"size": 5, "luts": 2}, "recipe": {"longest_side": 48, "batch": 1, "critic_steps": 1}}
+    (tmp_path / "c.json").write_text(json.dumps(config))
+    options = ("--unpaired", "--data", pairs, "--steps", 1, "--config", "c.json")
+    assert run_lutkit("train", "adaptive-3dlut", *options, folder=tmp_path).returncode == 0
+    done = run_lutkit("transfer", "--storage", "int8", folder=tmp_path)
+    step = read_artefact(tmp_path / "runs" / "default" / "lut.h5").provenance["history"][-1]
+    assert step["largest_table_error"] > 0
+    assert f"int8 moves table entries by up to {step['largest_table_error']:.2g}" in done.stderr
+
+
+def make_foreign_artefact(**cube):
+    """Return a model whose thumbnails, storages, stretch, interpolation and strength are not what training makes."""
+    artefact = make_adaptive(5, TETRAHEDRAL)
+    coding, codes = encode_table(artefact.tables["basis/0"], Storage.INT8)
+    ops = []
+    for op in artefact.program.ops:
+        if isinstance(op, TableFusion):
+            op = msgspec.structs.replace(op, bases=(msgspec.structs.replace(op.bases[0], coding=coding), op.bases[1]))
+        elif isinstance(op, ColourLookup):
+            op = msgspec.structs.replace(op, cube=msgspec.structs.replace(op.cube, **{"stretch": 1.0005, **cube}))
+        ops.append(op)
+    strength = Parameter(name="strength", default=0.5, low=0.0, high=2.0)
+    program = msgspec.structs.replace(
+        artefact.program, family="adaptive-3dlut", task="retouch", ops=tuple(ops), parameters=(strength,)
+    )
+    return Artefact(program, {**artefact.tables, "basis/0": codes})
+
+
+def prepare(artefact, pairs, folder):
+    job = FinetuneJob(artefact, Retouch(), RECIPE, pairs, pairs, 0, folder / "out.h5")
+    return find_workbench(adaptive_3dlut).prepare_finetuning(job, CPU, QUIET)
+
+
+def test_finetuning_keeps_the_arithmetic_of_the_artefact(tmp_path, pairs):
+    artefact = make_foreign_artefact()
+    finetuning = prepare(artefact, pairs, tmp_path)
+    objective = finetuning.training.objective
+    with torch.no_grad():
+        objective.model.bases.add_(
+            torch.linspace(-0.1, 0.1, objective.model.bases.numel()).view_as(objective.model.bases)
+        )
+    program, tables = finetuning.program(), finetuning.tables()
+    assert [tables[f"basis/{number}"].dtype for number in (0, 1)] == [np.int8, np.int16]
+    for given, made in zip(artefact.program.ops, program.ops, strict=True):
+        if isinstance(given, TableFusion):
+            assert made.bases != given.bases
+            made = msgspec.structs.replace(made, bases=given.bases)
+        assert made == given
+    assert program.parameters == artefact.program.parameters
+    picture = np.random.default_rng(0).random((4, 4, 3), np.float32)  # as large as its thumbnail: reducing it rounds
+    outputs, _ = objective.model.run([torch.from_numpy(picture.transpose(2, 0, 1).copy())])
+    expected = Model(program, tables).apply(picture)
+    assert np.array_equal(outputs[0].detach().numpy().transpose(1, 2, 0), expected)
+
+
+def test_finetuning_refuses_what_it_does_not_compute(tmp_path, pairs):
+    with pytest.raises(DataError, match="does something else"):
+        prepare(make_foreign_artefact(domain=Domain((0.0, 0.0, 0.0), (1.0, 1.0, 2.0))), pairs, tmp_path)
+
+
 def test_resemblance_is_high_for_equal_sets_and_low_for_dark_ones(pairs):
     torch.manual_seed(0)
     model = AdaptiveModel(AdaptiveModule(msgspec.structs.replace(CONFIG, spread=0.0)), CubeInterpolation.TRILINEAR)
@@ -239,6 +325,15 @@ def test_photos_that_are_validated_on_are_not_trained_on(tmp_path):
         gather_pictures(tmp_path / "data" / "val", tmp_path / "data", Retouch(), RECIPE, 0)
 
 
+def test_too_few_to_hold_out_are_called_what_they_are(tmp_path):
+    write_photos(tmp_path / "photos", count=1, side=16)
+    for folder in ("input", "target"):
+        write_photos(tmp_path / "pairs" / folder, count=1, side=16)
+    for name, what in (("photos", "photo"), ("pairs", "pair")):
+        with pytest.raises(DataError, match=f"holds one {what}, .* add {what}s or"):
+            gather_pictures(tmp_path / name, None, Retouch(), RECIPE, 0)
+
+
 @pytest.mark.parametrize(
     ("change", "told"),
     [
@@ -272,8 +367,9 @@ def test_the_four_verbs_and_eval_on_the_command_line(tmp_path, pairs):
     figures = json.loads(scored.stdout)
     assert {"psnr", "ssim", "delta_e", "images"} == figures.keys() and len(figures["images"]) == 4
     for wrong, told in (
-        (("--interval", "4"), "leave --interval out"),
-        (("--lr", pairs, "--val", pairs), "--lr belongs"),
+        (("transfer", "--interval", "4"), "leave --interval out"),
+        (("transfer", "--lr", pairs, "--val", pairs), "--lr belongs"),
+        (("finetune", "--crop", "8"), "leave --crop out"),
     ):
-        refused = run_lutkit("transfer", *wrong, "-y", folder=tmp_path)
-        assert refused.returncode == 1 and told in refused.stderr
+        refused = run_lutkit(*wrong, "-y", folder=tmp_path)
+        assert refused.returncode == 2 and told in refused.stderr

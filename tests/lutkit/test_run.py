@@ -82,8 +82,8 @@ def test_a_full_disk_leaves_nothing(tmp_path, monkeypatch):
 def test_clearing_takes_what_is_the_runs_own_and_nothing_else(tmp_path):
     run = Run(tmp_path)
     own = [
-        "run.json", "network.safetensors", "checkpoint.pt", "log.jsonl", "lut.h5", "lut-finetuned.h5",
-        "lut-finetuned-checkpoint.pt", "lut-finetuned-log.jsonl",
+        "run.json", "network.safetensors", "checkpoint.pt", "log.jsonl", "visits.json", "lut.h5",
+        "lut-finetuned.h5", "lut-finetuned-checkpoint.pt", "lut-finetuned-log.jsonl",
     ]  # fmt: skip
     others = ["notes.txt", "lut2.h5", "model.h5", "lut-finetuned-old.h5", "lut-finetuned2.h5"]
     for name in own + others:
@@ -92,6 +92,19 @@ def test_clearing_takes_what_is_the_runs_own_and_nothing_else(tmp_path):
     run.clear()
     assert {file.name for file in tmp_path.iterdir()} == set(others)
     assert run.own_files() == []
+
+
+def test_visits_come_back_and_damaged_ones_are_named(tmp_path):
+    run = Run(tmp_path)
+    assert run.read_visits() is None
+    visits = {"size": 5, "share": 0.25, "cells": "eJw="}
+    run.write_visits(visits)
+    assert run.read_visits() == visits
+    for content in ("[1]", "{", "\xff"):
+        run.visits_file.write_text(content, encoding="latin-1")
+        with pytest.raises(DataError) as refusal:
+            run.read_visits()
+        assert "visits.json" in str(refusal.value) and "\n" not in str(refusal.value)
 
 
 def test_folders_without_permission_are_named(tmp_path, monkeypatch):
