@@ -6,6 +6,7 @@ The forward pass is what `lutkit apply` computes, bit for bit: fused kernels on 
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,10 +17,14 @@ import torch
 import lutkit_runtime
 from lutkit.allocator import keep_large_buffers
 from lutkit.checkpoints import load_checkpoint
+from lutkit.colour.programs import FAMILY as COLOUR_LUT
 from lutkit.configuration import AnyConfig
 from lutkit.degradation import find_task
+from lutkit.families import FAMILIES
 from lutkit.loop import Loop
+from lutkit.models import builtin_names, find_builtin
 from lutkit.recipe import Schedule
+from lutkit.resolve import ModelSource, find_model, open_model
 from lutkit.run import Run
 from lutkit.workbench import Fidelity, FinetuneJob, Watch, find_family_of, find_workbench
 from lutkit_runtime.artefact import Artefact, read_artefact, write_artefact
@@ -37,7 +42,7 @@ class Finetuned:
 
 
 def find_job(
-    source: Path,
+    source: str | Path,
     recipe: Schedule | None,
     *,
     data: Path | None,
@@ -48,23 +53,28 @@ def find_job(
     output: Path | None,
     crop: int | None = None,
 ) -> FinetuneJob:
-    """Return what finetuning a run folder or an artefact means; a run supplies what the options leave open.
+    """Return what finetuning a built-in name, a run folder or an artefact means; a run supplies what options leave open.
 
     Raises DataError where there are no tables, or none that can be trained; ArtefactError where they cannot be read.
     """
-    run = Run(source)
-    if not source.exists():
+    name = os.fspath(source)
+    builtin = name in builtin_names()
+    if not builtin and not Path(name).exists():
         raise DataError(
-            f"there is no {source}: name an artefact (.h5) or a run, or run lutkit train and lutkit transfer"
+            f"there is no {source}: name a built-in model, an artefact (.h5) or a run, or run lutkit train and lutkit "
+            "transfer"
         )
-    if not source.is_dir():
-        artefact = read_artefact(source)
-        find_family_of(artefact)  # refused before its task, which may be one that nothing undoes
+    run = Run(Path(name))
+    if builtin or not run.folder.is_dir():
+        found = find_model(name)
+        artefact = open_model(found)
+        _refuse_look(artefact, found)  # before its task, which is one that nothing undoes
+        find_family_of(artefact)
         known = artefact.provenance.get("task")
         task = find_task(
             artefact.program.task, artefact.program.scale, known if isinstance(known, str) else None, sigma, quality
         )
-        default = source.with_name(f"{source.stem}-finetuned.h5")
+        default = _find_folder(found) / f"{found.path.stem}-finetuned.h5"
         chosen = _choose_recipe(artefact, None, recipe, crop)
         return FinetuneJob(artefact, task, chosen, data, val, seed or 0, output or default)
     config = run.read_config()
@@ -80,6 +90,21 @@ def find_job(
         seed=config.seed if seed is None else seed,
         output=output or run.finetuned_file,
     )
+
+
+def _refuse_look(artefact: Artefact, found: ModelSource) -> None:
+    """Raise DataError for a model that is a colour LUT."""
+    if artefact.program.family == COLOUR_LUT:
+        raise DataError(
+            f"{found.description} is one fixed look (family {COLOUR_LUT}) with nothing to train: finetune a model of "
+            f"{', '.join(FAMILIES)}, or learn a look from pairs with lutkit train adaptive-3dlut"
+        )
+
+
+def _find_folder(found: ModelSource) -> Path:
+    """Return where the finetuned artefact goes: beside its source, of a built-in model into the current folder."""
+    builtin = any(found.path.samefile(find_builtin(name)) for name in builtin_names())
+    return Path() if builtin else found.path.parent
 
 
 def _choose_recipe(artefact: Artefact, config: AnyConfig | None, recipe: Schedule | None, crop: int | None) -> Schedule:

@@ -15,10 +15,10 @@ from lutkit.cli.options import PATH, device_option, examples, optional_seed_opti
         "lutkit finetune",
         "lutkit finetune runs/x2 --data photos --val photos-val --steps 8000",
         "lutkit finetune model.h5 --data photos -o better.h5",
-        "lutkit finetune runs/retouch --data pairs",
+        "lutkit finetune retouch --data pairs",
     ),
 )
-@click.argument("source", metavar="RUN|ARTEFACT", type=PATH, default=DEFAULT_RUN)
+@click.argument("source", metavar="[MODEL]", default=str(DEFAULT_RUN))
 @click.option("--data", type=PATH, help="Folder of photos to train on; default: the run's, else generated images.")
 @click.option("--val", type=PATH, help="Folder of photos to validate on; default: the run's, else held out.")
 @click.option("--steps", type=click.IntRange(min=1), help="Optimisation steps; default: 2500, of colours 1000.")
@@ -37,11 +37,13 @@ from lutkit.cli.options import PATH, device_option, examples, optional_seed_opti
 @click.option("--quality", type=click.IntRange(1, 100), help="JPEG quality to repair; default: the model's.")
 @optional_seed_option
 @device_option
-@click.option("-o", "--output", type=PATH, help="Artefact to write; default: lut-finetuned.h5 in the run.")
+@click.option(
+    "-o", "--output", type=PATH, help="Artefact to write; default: lut-finetuned.h5 in the run, NAME-finetuned.h5."
+)
 @click.option("--resume", is_flag=True, help="Go on from the checkpoint of an interrupted finetuning.")
 @overwrite_option
 def command(
-    source: Path,
+    source: str,
     data: Path | None,
     val: Path | None,
     steps: int | None,
@@ -58,8 +60,8 @@ def command(
 ) -> None:
     """Train the tables themselves.
 
-    Starts from a run's transferred tables or from any artefact. What is optimised is exactly what lutkit apply
-    computes; the best step on the validation photos is kept. Next: lutkit apply.
+    MODEL is a run folder with transferred tables (by default runs/default), an artefact or a built-in name. What is
+    optimised is exactly what lutkit apply computes; the best step on the validation photos is kept. Next: lutkit apply.
     """
     import sys
     from dataclasses import replace
@@ -69,9 +71,14 @@ def command(
     from lutkit.cli.training import check_output, report_interruption
     from lutkit.finetune import check_free, find_job, finetune, write_finetuned
     from lutkit.train import choose_device
-    from lutkit.workbench import Watch
+    from lutkit.workbench import OptionError, Watch
 
-    job = find_job(source, None, data=data, val=val, sigma=sigma, quality=quality, seed=seed, output=output, crop=crop)
+    try:
+        job = find_job(
+            source, None, data=data, val=val, sigma=sigma, quality=quality, seed=seed, output=output, crop=crop
+        )
+    except OptionError as error:
+        raise click.UsageError(str(error)) from error
     preset = job.recipe
     changes = {"steps": steps, "learning_rate": rate, "batch": batch}
     recipe = msgspec.structs.replace(preset, **{name: value for name, value in changes.items() if value is not None})

@@ -5,6 +5,7 @@ import errno
 import json
 import os
 import signal
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -21,7 +22,7 @@ import lutkit.photos  # noqa: E402
 from lutkit.data import PatchSource  # noqa: E402
 from lutkit.degradation import AddNoise, CompressJpeg, Downscale  # noqa: E402
 from lutkit.evaluate import mean_psnr, score_pairs  # noqa: E402
-from lutkit.families import mulut, srlut  # noqa: E402
+from lutkit.families import FAMILIES, mulut, srlut  # noqa: E402
 from lutkit.families.spatial import read_patterns  # noqa: E402
 from lutkit.finetune import check_free, describe_job, find_job, finetune, write_finetuned  # noqa: E402
 from lutkit.fused import claim_program  # noqa: E402
@@ -316,7 +317,26 @@ def test_sources_without_tables_are_refused(run, tmp_path):
 
 
 def test_models_that_nothing_trains_are_refused():
-    refusal_of(lambda: look_for_job(find_builtin("warm-film")), "colour-lut", "nothing to train")
+    for source in ("warm-film", find_builtin("warm-film")):
+        refusal_of(lambda source=source: look_for_job(source), "warm-film", "colour-lut", "nothing to train")
+
+
+def test_colour_lut_files_are_refused_as_looks(tmp_path):
+    (tmp_path / "look.cube").write_text("LUT_3D_SIZE 2\n" + "0 0 0\n1 0 0\n0 1 0\n1 1 0\n0 0 1\n1 0 1\n0 1 1\n1 1 1\n")
+    refusal_of(lambda: look_for_job(tmp_path / "look.cube"), "look.cube", "nothing to train")
+
+
+@pytest.mark.parametrize("name", ["sr-x2", "retouch"])
+def test_builtin_models_are_finetuned_into_the_current_folder(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    for source in (name, find_builtin(name)):
+        job = look_for_job(source)
+        assert job.output == Path(f"{name}-finetuned.h5") and job.checkpoint.parent == Path()
+        assert job.artefact.program.family in FAMILIES
+    # a file of the name is reached as ./name
+    (tmp_path / name).write_bytes(b"none")
+    assert look_for_job(name).output == Path(f"{name}-finetuned.h5")
+    refusal_of(lambda: look_for_job(f"./{name}"), name)
 
 
 @pytest.mark.parametrize("change", [{"steps": 0}, {"learning_rate": 2.0}, {"crop": 40}])
