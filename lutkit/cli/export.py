@@ -71,14 +71,17 @@ def read_colours(path: Path) -> Any:
 
 def describe_losses(artefact: Artefact, kind: str, path: Path, pixels: Any, name: str) -> Iterator[str]:
     """Yield what a colour LUT file holds and how far it lies from the model on a picture of this name, line by line."""
-    from lutkit.colour.baking import make_colours, measure_residuals
+    from lutkit.colour.baking import find_domain, make_colours, measure_residuals
     from lutkit.formats.cube_export import read_back
+    from lutkit.formats.hald import describe_lost_domain
 
     lut = read_back(kind, path)
     table = lut.cube or lut.curves
     assert table is not None
     nodes = f"{lut.cube.size} nodes per axis" if lut.cube else f"curves of {table.size} nodes"
     yield f"  {nodes}, values {table.values.min():.4f} to {table.values.max():.4f}"
+    if kind == "hald" and (lost := describe_lost_domain(*find_domain(artefact.program))):
+        yield f"  {lost}"
     yield f"  against the model on {name}:"
     for residual in measure_residuals(artefact, lut, make_colours() if pixels is None else pixels):
         name = residual.interpolation.value if lut.cube else "linear"

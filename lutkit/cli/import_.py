@@ -54,7 +54,9 @@ def _list_kinds() -> Iterable[str]:
     type=click.Choice(["trilinear", "tetrahedral"]),
     help="How colours between the nodes of a cube are formed; default for colour LUTs: as the file says, else tetrahedral.",
 )
-@click.option("--correction", metavar="ID", help="Which of the corrections of a .ccc or .cdl file is meant.")
+@click.option(
+    "--correction", metavar="ID", help="Which correction of a .ccc or .cdl file is meant: its id, or its number from 0."
+)
 @overwrite_option
 def command(
     sources: tuple[Path, ...],

@@ -102,7 +102,7 @@ def bake_lut(artefact: Artefact, pixels: NDArray[Any] | None = None, *, size: in
         lut = _take(lookup, runner.evaluate_global(pixels), artefact, title)
         if size is None or (lut.curves is None and lut.cube is not None and lut.cube.size == size):
             return lut
-    low, high = _find_domain(program)
+    low, high = find_domain(program)
     nodes = grid(size or DEFAULT_SIZE, low, high).astype(np.float32)
     flat = nodes.reshape(1, -1, 3)
     values = np.empty_like(flat)
@@ -140,7 +140,7 @@ def _take(op: ColourLookup, values: dict[str, Any], artefact: Artefact, title: s
     return lut
 
 
-def _find_domain(program: Program) -> tuple[Any, Any]:
+def find_domain(program: Program) -> tuple[Any, Any]:
     """Return the ends of what the first lookup of the picture tells apart; 0..1 where another op comes first."""
     for op in program.ops:
         if program.input in op.inputs and not op.is_global:

@@ -139,17 +139,13 @@ def save_lut(
 
         write_cube(lut, path, overwrite=overwrite)
         return lut  # nine digits are float32 without loss
-    from lutkit.formats.hald import read_hald, write_hald
+    from lutkit.formats.hald import describe_lost_domain, read_hald, write_hald
 
     report = write_hald(lut, path, overwrite=overwrite)
     if report.resampled:
         note(f"{path}: resampled to {report.level**2} nodes per axis over 0..1")
     if report.clipped:
         note(f"{path}: {report.clipped} of {report.level**6} nodes clipped to 0..1")
-    low, high = min(lut.domain[0]), max(lut.domain[1])
-    if low < 0 or high > 1:
-        note(
-            f"{path}: the domain {low:g}..{high:g} is lost, as a Hald picture takes inputs of 0..1 only and others for "
-            "the nearer end; write a .cube file to keep it"
-        )
+    if lost := describe_lost_domain(*lut.domain):
+        note(f"{path}: {lost}")
     return read_hald(path)

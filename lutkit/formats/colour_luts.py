@@ -56,7 +56,7 @@ def import_ocio(
     interpolation : str, optional
         ``tetrahedral`` or ``trilinear``; otherwise what the file asks for.
     correction : str, optional
-        Which of the corrections of a .ccc or .cdl file is meant, by its id.
+        Which of the corrections of a .ccc or .cdl file is meant: its id, or its number from 0.
 
     Raises
     ------

@@ -7,6 +7,7 @@ green, then blue (Eskil Steenberg, "Hald CLUT"). What it holds lies in 0..1 at 8
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -127,6 +128,16 @@ def choose_level(lut: ColourLut) -> int:
     """Return the lowest level whose picture has as many nodes per axis as the cube; 8 for curves alone."""
     size = lut.cube.size if lut.cube else 64
     return next((level for level in range(MIN_LEVEL, MAX_LEVEL) if level**2 >= size), MAX_LEVEL)
+
+
+def describe_lost_domain(low: Sequence[float], high: Sequence[float]) -> str | None:
+    """Return a sentence on what a Hald picture loses of a domain, three floats each; None where that is nothing."""
+    if min(low) >= 0 and max(high) <= 1:
+        return None
+    return (
+        f"the domain {min(low):g}..{max(high):g} is lost, as a Hald picture takes inputs of 0..1 only and others for the "
+        "nearer end; write a .cube file to keep it"
+    )
 
 
 def _to_pixels(values: NDArray[np.float64], level: int, bits: int) -> NDArray[Any]:

@@ -62,7 +62,7 @@ def read_chain(path: Path | str, *, correction: str | None = None) -> ImportedCh
     path : Path or str
         Its suffix, one of `OPENCOLORIO`, says the format.
     correction : str, optional
-        Which of the corrections of a .ccc or .cdl file is meant.
+        Which of the corrections of a .ccc or .cdl file is meant: its id, or its number from 0.
 
     Raises
     ------
@@ -183,7 +183,8 @@ def _check_content(data: bytes, path: Path, correction: str | None) -> None:
         )
         shown = f" ({', '.join(names)})" if names else ""
         raise FormatError(
-            f"{path} holds {count} corrections{shown}: choose one with lutkit import --as ocio --correction ID"
+            f"{path} holds {count} corrections{shown}: choose one with lutkit import --as ocio "
+            "--correction ID, or its number from 0"
         )
 
 

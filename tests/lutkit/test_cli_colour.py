@@ -384,6 +384,8 @@ def test_one_correction_of_several_is_imported_by_its_id(run, tmp_path):
     model = Model((artefact := read_artefact("one.h5")).program, artefact.tables)
     np.testing.assert_allclose(model.apply(np.ones((1, 1, 3), np.float32)), [[[0.5, 1, 1]]], atol=1e-6)
     assert artefact.provenance["imported"]["correction"] == "one"
+    assert run("import", "shots.ccc", "--as", "ocio", "--correction", "0", "-o", "first.h5").exit_code == 0
+    assert read_artefact("first.h5").program == artefact.program
     for file, kind, words in (
         ("shots.ccc", "ocio", "OpenColorIO refuses it"),
         ("look.cube", "cube", "'cube' has no option --correction"),

@@ -197,6 +197,11 @@ def test_export_prints_what_a_file_loses(run, tmp_path):
     assert hald.exit_code == 0, hald.stderr
     assert "9 nodes per axis, values 0.0000 to 1.0000" in hald.stderr
     assert read_hald(tmp_path / "photo-hald.png").cube.size == 9
+    assert "domain" not in hald.stderr
+    ends = (-1.0,) * 3, (2.0,) * 3
+    write_cube(ColourLut(cube=Cube(np.zeros((4, 4, 4, 3), np.float32), *ends)), tmp_path / "wide.cube")
+    assert "  the domain -1..2 is lost, " in run("export", "wide.cube", "--to", "hald", "-o", "wide.png").stderr
+    assert "is lost" not in run("export", "wide.cube", "--to", "cube", "-o", "narrow.cube").stderr
 
 
 def test_the_exported_cube_does_to_the_picture_what_the_model_does(run, tmp_path):
