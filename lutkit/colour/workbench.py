@@ -227,6 +227,10 @@ def _find_pairs(config: AnyConfig, val: Path | None) -> tuple[list[Pair], str]:
         return read_validation(val, config.task, config.recipe, config.seed)
     if config.data and config.model.training == "unpaired":
         return [], ""
+    if config.data and not Path(config.data).is_dir():
+        raise DataError(
+            f"{config.data} is gone, of which pictures were held out to compare network and table on: give --val DIR"
+        )
     pictures = _gather(config, paired=config.model.training == "paired")
     return pictures.pairs, pictures.pairs_description
 
