@@ -198,7 +198,7 @@ def test_transfer_needs_no_training_data(tmp_path, pairs):
     run = make_run(tmp_path / "run", config)
     seen = transfer(run, config, TransferOptions())[0].provenance["visits"]
     shutil.move(data, tmp_path / "elsewhere")
-    with pytest.raises(DataError, match="data is gone, .* give --val DIR"):
+    with pytest.raises(DataError, match=r"data is gone, .* give --val DIR"):
         transfer(run, config, TransferOptions())
     artefact, fidelity = transfer(run, config, TransferOptions(val=pairs))
     assert artefact.provenance["visits"] == seen and fidelity.images == 4
