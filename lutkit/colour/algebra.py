@@ -121,7 +121,7 @@ def resize(
 
 
 def make_tetrahedral(lut: ColourLut) -> ColourLut:
-    """Return a LUT with a trilinear cube as one with a finer cube, which interpolated tetrahedrally comes near it."""
+    """Return a LUT with a trilinear cube as one whose cube, finer where it can be, comes near it tetrahedrally."""
     return replace(lut, cube=_resize_cube(lut.cube, _refine_size(lut.cube.size), TRILINEAR)) if lut.cube else lut
 
 
