@@ -62,7 +62,9 @@ def match_pairs(folders: PairFolders) -> list[tuple[Path, Path]]:
     inputs = find_images(folders.inputs)
     for path in inputs:
         if path.stem not in targets:
-            raise DataError(f"{path} has no partner in {folders.targets}: add it (lutkit train --unpaired alone needs no partners)")
+            raise DataError(
+                f"{path} has no partner in {folders.targets}: add it (lutkit train --unpaired alone needs no partners)"
+            )
     return [(path, targets[path.stem]) for path in inputs]
 
 
