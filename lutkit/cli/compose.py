@@ -28,7 +28,9 @@ from lutkit.cli.options import examples, overwrite_option
 @click.argument("first")
 @click.argument("second")
 @lut_output_option
-@click.option("--size", type=int, help="Nodes per axis of the cube; default: such that nodes of both LUTs meet.")
+@click.option(
+    "--size", type=click.IntRange(min=2), help="Nodes per axis of the cube; default: such that nodes of both LUTs meet."
+)
 @lut_interpolation_option
 @overwrite_option
 def command(

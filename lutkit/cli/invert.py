@@ -19,7 +19,11 @@ from lutkit.cli.options import examples, overwrite_option
 )
 @click.argument("lut")
 @lut_output_option
-@click.option("--size", type=int, help="Nodes per axis of the cube, or of curves; default: 65, or what curves need.")
+@click.option(
+    "--size",
+    type=click.IntRange(min=2),
+    help="Nodes per axis of the cube, or of curves; default: 65, or what curves need.",
+)
 @overwrite_option
 def command(lut: str, output: Path, size: int | None, overwrite: bool) -> None:
     """Make the colour LUT that undoes another.

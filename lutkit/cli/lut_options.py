@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from lutkit.colour.opening import OpenedLut
     from lutkit_runtime.cube import CubeInterpolation
 
+LUT_OUTPUTS = (".cube", ".png")
+
 lut_output_option = click.option(
     "-o", "--output", type=PATH, required=True, help="LUT to write: .cube, or .png for a Hald picture of 16 bits."
 )
@@ -45,9 +47,14 @@ def choose_interpolation(name: str | None) -> CubeInterpolation:
 
 
 def check_output(output: Path, overwrite: bool) -> None:
-    """Raise FormatError unless the LUT can be written there."""
+    """Raise FormatError unless the LUT can be written there, click.UsageError where no LUT has such a name."""
     from lutkit.colour.opening import check_lut_target
 
+    if output.suffix.lower() not in LUT_OUTPUTS:
+        shown = f"the suffix {output.suffix}" if output.suffix else "a name without suffix"
+        raise click.UsageError(
+            f"{output}: {shown} is no format for a colour LUT; use .cube, or .png for a Hald picture"
+        )
     check_lut_target(output, overwrite=overwrite)
 
 

@@ -26,7 +26,9 @@ from lutkit.cli.options import examples, overwrite_option
     ),
 )
 @click.argument("lut")
-@click.option("--size", type=int, required=True, help="Nodes per axis of the cube, or of curves without a cube.")
+@click.option(
+    "--size", type=click.IntRange(min=2), required=True, help="Nodes per axis of the cube, or of curves without a cube."
+)
 @lut_output_option
 @lut_interpolation_option
 @overwrite_option

@@ -58,6 +58,7 @@ def test_resize_writes_as_many_nodes(run):
     assert read_cube("small.cube").cube.size == 5 and read_cube("small.cube").title == "bend"
     assert "a size of 200 nodes" in refusal(run("resize", "bend.cube", "--size", 200, "-o", "large.cube"))
     assert run("resize", "bend.cube", "-o", "x.cube").exit_code == 2
+    assert run("resize", "bend.cube", "--size", 1, "-o", "x.cube").exit_code == 2
 
 
 def test_invert_writes_what_leads_back(run):
@@ -101,7 +102,8 @@ def test_suffixes_decide_on_formats(run):
     assert np.abs(read_hald("bend.png").cube.values - read_cube("bend.cube").cube.values).max() < 1e-5
     assert json.loads(run("diff", "bend.png", "bend.cube", "--json").stdout)["largest"] < 1e-5
     for name in ("x.jpg", "x", "x.h5"):
-        assert "no format for a colour LUT" in refusal(run("resize", "bend.cube", "--size", 9, "-o", name))
+        wrong = run("resize", "bend.cube", "--size", 9, "-o", name)
+        assert wrong.exit_code == 2 and "no format for a colour LUT" in wrong.output
     clipped = ColourLut(None, Cube(identity_cube(4).values * 2, high=(2.0, 2.0, 2.0)))
     write_cube(clipped, "wide.cube")
     result = run("resize", "wide.cube", "--size", 4, "-o", "wide.png")
