@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from lutkit.colour.opening import OpenedLut
     from lutkit_runtime.cube import CubeInterpolation
 
-LUT_OUTPUTS = (".cube", ".png")
-
 lut_output_option = click.option(
     "-o", "--output", type=PATH, required=True, help="LUT to write: .cube, or .png for a Hald picture of 16 bits."
 )

@@ -116,12 +116,20 @@ def _open_through_opencolorio(
     return OpenedLut(lut, interpolation)
 
 
+def find_fault_of_name(path: Path | str) -> str | None:
+    """Return why a colour LUT cannot be saved under a name, by its suffix, or None where it can."""
+    suffix = Path(path).suffix.lower()
+    if suffix in (".cube", ".png"):
+        return None
+    shown = f"the suffix {suffix}" if suffix else "a name without suffix"
+    return f"{path}: {shown} is no format for a colour LUT; use .cube, or .png for a Hald picture"
+
+
 def check_lut_target(path: Path | str, *, overwrite: bool = False) -> None:
     """Raise FormatError unless a LUT can be saved there, by suffix and folder; before long work."""
-    suffix = Path(path).suffix.lower()
-    if suffix not in (".cube", ".png"):
-        shown = f"the suffix {suffix}" if suffix else "a name without suffix"
-        raise FormatError(f"{path}: {shown} is no format for a colour LUT; use .cube, or .png for a Hald picture")
+    problem = find_fault_of_name(path)
+    if problem:
+        raise FormatError(problem)
     check_target(path, overwrite=overwrite, error=FormatError)
 
 
