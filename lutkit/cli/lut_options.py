@@ -46,13 +46,11 @@ def choose_interpolation(name: str | None) -> CubeInterpolation:
 
 def check_output(output: Path, overwrite: bool) -> None:
     """Raise FormatError unless the LUT can be written there, click.UsageError where no LUT has such a name."""
-    from lutkit.colour.opening import check_lut_target
+    from lutkit.colour.opening import check_lut_target, find_fault_of_name
 
-    if output.suffix.lower() not in LUT_OUTPUTS:
-        shown = f"the suffix {output.suffix}" if output.suffix else "a name without suffix"
-        raise click.UsageError(
-            f"{output}: {shown} is no format for a colour LUT; use .cube, or .png for a Hald picture"
-        )
+    problem = find_fault_of_name(output)
+    if problem:
+        raise click.UsageError(problem)
     check_lut_target(output, overwrite=overwrite)
 
 
