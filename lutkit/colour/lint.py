@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from lutkit.colour.findings import Code, Finding, Severity
 from lutkit.colour.lut import ONES, ZEROS, ColourLut, Triple, grid
 from lutkit.colour_metrics import to_lab
+from lutkit_runtime.cube import CubeInterpolation
 
 Float64 = NDArray[np.float64]
 
@@ -79,13 +80,23 @@ def lint_basis(values: NDArray[Any], *, visits: NDArray[np.int64] | None = None)
     return tuple(finding for finding in lint_cube(values, visits=visits) if finding.code in kept)
 
 
-def lint_lut(lut: ColourLut, *, visits: NDArray[np.int64] | None = None, bits: int = 8) -> tuple[Finding, ...]:
-    """Return what is wrong with a colour LUT, as `lint_cube`; one with curves is looked at on 33 nodes per axis."""
+def lint_lut(
+    lut: ColourLut,
+    *,
+    visits: NDArray[np.int64] | None = None,
+    bits: int = 8,
+    interpolation: CubeInterpolation = CubeInterpolation.TETRAHEDRAL,
+) -> tuple[Finding, ...]:
+    """Return what is wrong with a colour LUT, as `lint_cube`; one with curves is looked at on 33 nodes per axis.
+
+    `interpolation` is that of the cube behind the curves.
+    """
     if lut.curves is None and lut.cube is not None:
         cube = lut.cube
         return lint_cube(cube.values, visits=visits, bits=bits, low=cube.low, high=cube.high)
     low, high = lut.domain
-    return lint_cube(lut.evaluate(grid(SAMPLED_SIZE, low, high)), visits=visits, bits=bits, low=low, high=high)
+    sampled = lut.evaluate(grid(SAMPLED_SIZE, low, high), interpolation)
+    return lint_cube(sampled, visits=visits, bits=bits, low=low, high=high)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lutkit.colour.baking import bake_lut, needs_picture
+from lutkit.colour.baking import bake_lut, find_interpolation, needs_picture
 from lutkit.colour.findings import Finding
 from lutkit.colour.lint import lint_basis, lint_lut
 from lutkit.colour.visits import unpack_visits
@@ -63,7 +63,8 @@ def lint_model(artefact: Artefact, pixels: NDArray[Any] | None = None, *, bits: 
     # Where curves come first, the cells of the cube are not those of the colours that go in.
     size = None if lut.cube is None or lut.curves is not None else lut.cube.size
     name = "fused" if needs_picture(artefact.program) else "lut"
-    return [CheckedTable(name, lint_lut(lut, visits=_read_visits(artefact, size), bits=bits))]
+    visits, interpolation = _read_visits(artefact, size), find_interpolation(artefact.program)
+    return [CheckedTable(name, lint_lut(lut, visits=visits, bits=bits, interpolation=interpolation))]
 
 
 def _lint_bases(artefact: Artefact) -> Iterator[CheckedTable]:

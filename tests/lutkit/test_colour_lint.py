@@ -14,11 +14,12 @@ from hypothesis.extra import numpy as hnp
 from lutkit.cli import main
 from lutkit.colour.findings import Code, Severity
 from lutkit.colour.lint import lint_basis, lint_cube, lint_lut
-from lutkit.colour.lut import ColourLut, Cube, Curves, grid, identity_curves
+from lutkit.colour.lut import ColourLut, Cube, Curves, grid, identity_cube, identity_curves
 from lutkit.colour.model_lint import lint_model
 from lutkit.colour.programs import make_lut_artefact
 from lutkit.colour.visits import count_visits, pack_visits, unpack_visits
 from lutkit_runtime.artefact import write_artefact
+from lutkit_runtime.cube import CubeInterpolation
 from lutkit_runtime.errors import FormatError
 
 
@@ -260,3 +261,13 @@ def test_published_model(shared_data, tmp_path):
     assert found["clipping"]["low"] == pytest.approx(-0.1371, abs=1e-4)
     assert found["not-monotone"]["any_channel_share"] == pytest.approx(0.308, abs=2e-3)
     assert found["not-monotone"]["neutral_share"] == 0
+
+
+def test_curves_before_a_cube_are_followed_as_the_cube_is_interpolated():
+    """A cube whose far corners differ bends the grays only where all eight nodes count."""
+    nodes = identity_cube(2).values.copy()
+    nodes[0, 0, 1] = nodes[1, 1, 0] = (0.0, 1.0, 1.0)
+    lut = ColourLut(Curves(np.array([[0, 0, 0], [1, 1, 1]], np.float32)), Cube(nodes))
+    by_kind = {kind: lint_lut(lut, interpolation=kind) for kind in CubeInterpolation}
+    tints = {kind: any(each.code is Code.TINT for each in found) for kind, found in by_kind.items()}
+    assert tints == {CubeInterpolation.TETRAHEDRAL: False, CubeInterpolation.TRILINEAR: True}
