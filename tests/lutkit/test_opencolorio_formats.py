@@ -69,7 +69,8 @@ def test_every_file_is_equal_or_refused_with_its_reason(shared_data):
         if path.name in REFUSED:
             with pytest.raises(FormatError, match=REFUSED[path.name]) as caught:
                 read_chain(path)
-            assert str(caught.value).isprintable() and "/tmp" not in str(caught.value)
+            told = str(caught.value).replace(str(path), "")
+            assert told.isprintable() and "/tmp" not in told  # no name of a copy that it was read from
             if "has no exact equal" in str(caught.value):
                 assert str(caught.value).endswith("bake it to a .cube file first, as ociobakelut does")
             refused.append(path.name)
