@@ -25,6 +25,7 @@ from lutkit.data import convert_to_luma, find_images, read_rgb, validation_pair
 from lutkit.degradation import Task
 from lutkit.metrics import psnr, psnr_y, ssim, ssim_y
 from lutkit.resize import crop_to_multiple
+from lutkit_runtime.engine.conversion import halve_depth
 from lutkit_runtime.errors import DataError
 
 Image8 = NDArray[np.uint8]
@@ -190,7 +191,7 @@ def score_image(name: str, output: Image8, target: Image8, task: Task) -> Score:
 
 def _to_8_bits(image: NDArray[Any]) -> Image8:
     """Return a picture as it would be saved for the published protocol."""
-    return image if image.dtype == np.uint8 else ((image.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    return image if image.dtype == np.uint8 else halve_depth(image)
 
 
 def score_pairs(

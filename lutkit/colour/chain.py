@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lutkit.colour.lut import ONES, ZEROS, ColourLut, Cube, Curves, Float64, Triple, grid
+from lutkit.colour.lut import ONES, ZEROS, ColourLut, Cube, Curves, Float64, Triple, grid, make_triple
 from lutkit_runtime.cube import CubeInterpolation
 from lutkit_runtime.errors import FormatError
 
@@ -145,14 +145,14 @@ def _widen(low: NDArray[Any], high: NDArray[Any]) -> tuple[Triple, Triple]:
         max(float(top), float(bottom) + 1e-3 * max(1.0, abs(float(bottom))))
         for bottom, top in zip(low, high, strict=True)
     ]
-    return _triple(low), _triple(last)
+    return make_triple(low), make_triple(last)
 
 
 def _merge(first: Step, second: Step) -> Step | None:
     """Return the one step that two are, or None where there is none without resampling."""
     if isinstance(first, Matrix) and isinstance(second, Matrix):
         rows = np.array(second.rows) @ np.array(first.rows)
-        return Matrix(as_rows(rows), _triple(second.evaluate(np.array(first.offset))))
+        return Matrix(as_rows(rows), make_triple(second.evaluate(np.array(first.offset))))
     if isinstance(first, Matrix) and isinstance(second, ColourLut):
         scale = np.diag(first.rows)
         if first.is_diagonal and (scale > 0).all():
@@ -169,7 +169,7 @@ def _stretch_domain(lut: ColourLut, scale: NDArray[Any], offset: NDArray[Any]) -
     part = lut.curves or lut.cube
     assert part is not None
     low, high = ((np.array(end) - offset) / scale for end in (part.low, part.high))
-    stretched = replace(part, low=_triple(low), high=_triple(high))
+    stretched = replace(part, low=make_triple(low), high=make_triple(high))
     try:
         stretched.validate()
     except FormatError:  # a scale so large or small that the domain leaves float32
@@ -205,10 +205,5 @@ def _absorb_range(first: ColourLut, second: ColourLut) -> ColourLut | None:
 
 def as_rows(matrix: NDArray[Any]) -> tuple[Triple, Triple, Triple]:
     """Return a 3 x 3 array as rows of floats."""
-    red, green, blue = (_triple(row) for row in matrix)
-    return red, green, blue
-
-
-def _triple(values: Any) -> Triple:
-    red, green, blue = (float(value) for value in values)
+    red, green, blue = (make_triple(row) for row in matrix)
     return red, green, blue

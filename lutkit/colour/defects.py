@@ -21,7 +21,8 @@ Float64 = NDArray[np.float64]
 MIDDLE_GRAY = 0.4614
 """sRGB value of a surface that reflects 18 %."""
 
-_LUMA = np.array([0.299, 0.587, 0.114])
+LUMA = np.array([0.299, 0.587, 0.114])
+"""Weights of red, green and blue in the luma of BT.601."""
 _CODES = np.repeat(np.arange(256)[:, None] / 255, 3, axis=1)
 
 
@@ -161,7 +162,7 @@ def bend_contrast(values: Float64, slope: float) -> Float64:
 
 def _scale_saturation(factor: float) -> NDArray[np.float32]:
     """Return the matrix that scales the distance of a colour from the gray of its luma."""
-    return (factor * np.eye(3) + (1 - factor) * np.tile(_LUMA, (3, 1))).astype(np.float32)
+    return (factor * np.eye(3) + (1 - factor) * np.tile(LUMA, (3, 1))).astype(np.float32)
 
 
 def _quantise(colours: NDArray[Any]) -> Image8:

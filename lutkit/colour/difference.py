@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lutkit.colour.lut import CHANNELS, ColourLut, Triple, grid
+from lutkit.colour.lut import CHANNELS, ColourLut, Triple, grid, make_triple
 from lutkit.colour_metrics import to_lab
 from lutkit_runtime.cube import CubeInterpolation
 
@@ -63,7 +63,7 @@ def diff(
     """
     (low, high), (other_low, other_high) = first.domain, second.domain
     low, high = np.minimum(low, other_low), np.maximum(high, other_high)
-    colours = grid(GRID, _triple(low), _triple(high))
+    colours = grid(GRID, make_triple(low), make_triple(high))
     # A slice of blue at a time keeps memory small.
     pairs = ((first, interpolation), (second, second_interpolation or interpolation))
     results = [[lut.evaluate(each, way) for each in colours] for lut, way in pairs]
@@ -76,16 +76,11 @@ def diff(
         largest=float(distance.max()),
         mean=float(distance.mean()),
         channel=CHANNELS[int(place[3])],
-        place=_triple(colours[place[:3]]),
-        first=_triple(one[place[:3]]),
-        second=_triple(other[place[:3]]),
+        place=make_triple(colours[place[:3]]),
+        first=make_triple(one[place[:3]]),
+        second=make_triple(other[place[:3]]),
         psnr=10 * math.log10(1 / square) if square else None,
         delta_e_mean=float(lab.mean()),
         delta_e_largest=float(lab.max()),
         inputs=GRID**3,
     )
-
-
-def _triple(values: np.ndarray) -> Triple:
-    red, green, blue = (float(value) for value in values)
-    return red, green, blue

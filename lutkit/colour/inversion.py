@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from lutkit.colour.algebra import SAMPLES, TETRAHEDRAL, make_tetrahedral, refine_curves, resize
 from lutkit.colour.cube_inversion import invert_nodes
-from lutkit.colour.lut import CHANNELS, MAX_CUBE_SIZE, ColourLut, Cube, Curves, Float64, Triple
+from lutkit.colour.lut import CHANNELS, MAX_CUBE_SIZE, ColourLut, Cube, Curves, Float64, Triple, make_triple
 from lutkit_runtime.cube import CubeInterpolation
 from lutkit_runtime.errors import FormatError
 
@@ -121,7 +121,7 @@ def _range(values: NDArray[Any]) -> tuple[Triple, Triple]:
     for channel, first, last in zip(CHANNELS, low, high, strict=True):
         if last - first <= 1e-7 * max(1.0, abs(first)):
             raise FormatError(f"{channel} is {first:g} whatever the input: there is nothing to invert")
-    return _triple(low), _triple(high)
+    return make_triple(low), make_triple(high)
 
 
 def _read_backwards(curves: Curves, channel: int, results: NDArray[Any]) -> Float64:
@@ -155,8 +155,3 @@ def _between(values: Float64, inputs: Float64, cell: NDArray[np.intp], results: 
     start, rise = values[cell], values[cell + 1] - values[cell]
     fraction = np.divide(results - start, rise, out=np.zeros_like(start), where=rise > 0).clip(0, 1)
     return inputs[cell] + fraction * (inputs[cell + 1] - inputs[cell])
-
-
-def _triple(values: Any) -> Triple:
-    red, green, blue = (float(value) for value in values)
-    return red, green, blue

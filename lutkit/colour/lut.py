@@ -15,19 +15,15 @@ from numpy.typing import NDArray
 
 from lutkit_runtime.cube import CubeInterpolation
 from lutkit_runtime.errors import FormatError
+from lutkit_runtime.ops.colour_lookup import MAX_CUBE_SIZE, Triple
+from lutkit_runtime.ops.colour_lookup import MAX_CURVE_ENTRIES as MAX_CURVE_SIZE
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
-Triple = tuple[float, float, float]
 
 ZEROS: Triple = (0.0, 0.0, 0.0)
 ONES: Triple = (1.0, 1.0, 1.0)
 CHANNELS = ("red", "green", "blue")
-
-MAX_CURVE_SIZE = 65536
-"""Nodes that curves may have."""
-MAX_CUBE_SIZE = 129
-"""Nodes that an axis of a cube may have."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,6 +179,12 @@ def grid(size: int, low: Triple = ZEROS, high: Triple = ONES) -> Float64:
     red, green, blue = (np.linspace(*ends, size) for ends in zip(low, high, strict=True))
     planes = np.meshgrid(blue, green, red, indexing="ij")
     return np.stack(planes[::-1], axis=-1)
+
+
+def make_triple(values: Any) -> Triple:
+    """Return three values as floats."""
+    red, green, blue = (float(value) for value in values)
+    return red, green, blue
 
 
 def check_domain(owner: str, low: Triple, high: Triple) -> None:

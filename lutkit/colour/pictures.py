@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from lutkit.data import find_images
 from lutkit.images import read_picture
+from lutkit_runtime.engine.conversion import halve_depth
 from lutkit_runtime.errors import DataError
 
 Image = NDArray[Any]
@@ -71,7 +72,7 @@ def match_pairs(folders: PairFolders) -> list[tuple[Path, Path]]:
 def read_target(path: Path, longest_side: int = 0) -> Image:
     """Return a picture as `read_colours`, (H, W, 3) uint8: targets are 8-bit sRGB."""
     picture = read_colours(path, longest_side)
-    return picture if picture.dtype == np.uint8 else ((picture.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    return picture if picture.dtype == np.uint8 else halve_depth(picture)
 
 
 def read_colours(path: Path, longest_side: int = 0) -> Image:

@@ -9,14 +9,14 @@ import msgspec
 import numpy as np
 
 from lutkit.colour.arithmetic import choose_arithmetic
-from lutkit.colour.lut import ColourLut
+from lutkit.colour.lut import ColourLut, make_triple
 from lutkit.colour.lut import Cube as CubeValues
 from lutkit.colour.lut import Curves as CurveValues
 from lutkit_runtime.artefact import Artefact
 from lutkit_runtime.cube import Arithmetic, CubeInterpolation
 from lutkit_runtime.errors import FormatError
 from lutkit_runtime.ops import Blend, ColourLookup
-from lutkit_runtime.ops.colour_lookup import Cube, Curves, Domain, Triple
+from lutkit_runtime.ops.colour_lookup import Cube, Curves, Domain
 from lutkit_runtime.program import STRENGTH, Colour, Program
 from lutkit_runtime.table_coding import Storage, encode_table
 
@@ -47,11 +47,11 @@ def make_lut_artefact(
     curves = cube = None
     if lut.curves:
         tables[CURVES] = np.ascontiguousarray(lut.curves.values, np.float32)
-        curves = Curves(CURVES, len(tables[CURVES]), Domain(_triple(lut.curves.low), _triple(lut.curves.high)))
+        curves = Curves(CURVES, len(tables[CURVES]), Domain(make_triple(lut.curves.low), make_triple(lut.curves.high)))
     if lut.cube:
         size = lut.cube.values.shape[0]
         coding, tables[CUBE] = encode_table(lut.cube.values.reshape(-1, 3), storage)
-        domain = Domain(_triple(lut.cube.low), _triple(lut.cube.high))
+        domain = Domain(make_triple(lut.cube.low), make_triple(lut.cube.high))
         cube = Cube(CUBE, size, domain=domain, interpolation=interpolation, coding=coding)
     lookup = choose_arithmetic(ColourLookup(input="image", curves=curves, cube=cube, output="graded"), tables)
     program = Program(
@@ -113,8 +113,3 @@ def change_interpolation(artefact: Artefact, interpolation: CubeInterpolation) -
         )
     program = msgspec.structs.replace(artefact.program, ops=tuple(ops))
     return Artefact(program, artefact.tables, artefact.provenance)
-
-
-def _triple(values: Any) -> Triple:
-    red, green, blue = (float(value) for value in values)
-    return red, green, blue

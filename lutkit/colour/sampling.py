@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lutkit.colour.defects import LUMA
 from lutkit.colour.pictures import PictureCache
 from lutkit.degradation import Task
 from lutkit.recipe import ColourRecipe
@@ -18,8 +19,6 @@ Float32 = NDArray[np.float32]
 
 VARIED = 0.5
 """Part of the scenes that are changed at random before they become a pair."""
-
-LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 class PictureSource:
@@ -114,7 +113,7 @@ class PictureSource:
         colours = np.clip(to_unit(picture) * np.float32(rng.uniform(*self._recipe.brightness)), 0, 1)
         if self._saturate:
             factor = np.float32(rng.uniform(*self._recipe.saturation))
-            gray = (colours @ LUMA)[..., None]
+            gray = (colours @ LUMA.astype(np.float32))[..., None]
             colours = np.clip(gray + factor * (colours - gray), 0, 1)
         return colours
 

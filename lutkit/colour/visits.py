@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lutkit_runtime.errors import FormatError
+from lutkit_runtime.ops.colour_lookup import MAX_CUBE_SIZE
 
 Visits = NDArray[np.int64]
 
-_MAX_CUBE_SIZE = 129
 _PIXELS_AT_ONCE = 1 << 22
 
 
@@ -65,7 +65,7 @@ def pack_visits(visits: Visits) -> dict[str, Any]:
 def unpack_visits(packed: Mapping[str, Any]) -> Visits:
     """Return 1 for each cell visited and 0 for the others, int64 as `count_visits`; raises FormatError if malformed."""
     match packed:
-        case {"size": int() as size, "cells": str() as text} if 2 <= size <= _MAX_CUBE_SIZE:
+        case {"size": int() as size, "cells": str() as text} if 2 <= size <= MAX_CUBE_SIZE:
             wanted = ((size - 1) ** 3 + 7) // 8
             try:
                 # One byte more than fits is asked for, so that too long a text is noticed without being inflated.

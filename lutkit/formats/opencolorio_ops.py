@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lutkit.colour.chain import FINEST_CURVES, Matrix, Step, as_rows
-from lutkit.colour.lut import ColourLut, Cube, Curves, Float64, Triple
+from lutkit.colour.lut import ColourLut, Cube, Curves, Float64, Triple, make_triple
 from lutkit_runtime.errors import FormatError
 from lutkit_runtime.table_coding import LARGEST_VALUE
 
@@ -43,7 +43,7 @@ class Bounds:
             values = part.values.reshape(-1, 3)
             low, high = values.min(axis=0), values.max(axis=0)
         high = np.maximum(high, low + 1e-3 * np.maximum(1, np.abs(low)))  # a domain needs some width
-        return Bounds(_triple(low), _triple(high))
+        return Bounds(make_triple(low), make_triple(high))
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def _convert_matrix(transform: Any, forward: bool, name: str) -> Matrix:
                 f"{name}: the inverse of a matrix is asked for that has none; remove it from the file"
             ) from None
         offset = -rows @ offset
-    matrix = Matrix(as_rows(rows), _triple(offset))
+    matrix = Matrix(as_rows(rows), make_triple(offset))
     matrix.validate()
     return matrix
 
@@ -176,7 +176,7 @@ def _convert_cdl(ocio: Any, transform: Any, bounds: Bounds, name: str) -> Conver
     steps: list[Step] = []
     notes: list[str] = []
     if power == [1, 1, 1]:
-        steps.append(Matrix(as_rows(np.diag(slope)), _triple(offset)))
+        steps.append(Matrix(as_rows(np.diag(slope)), make_triple(offset)))
         steps += [clamp] if clamps else []
     else:
         powers = ocio.CDLTransform(slope=slope, offset=offset, power=power, sat=1.0)
@@ -240,8 +240,3 @@ def _validate(step: Step, kind: str, name: str) -> None:
                     raise FormatError(f"values go beyond {LARGEST_VALUE:g}, which no model takes; scale them down")
     except FormatError as problem:
         raise FormatError(f"{name}: operator {kind}: {problem}") from None
-
-
-def _triple(values: Any) -> Triple:
-    red, green, blue = (float(value) for value in values)
-    return red, green, blue

@@ -83,10 +83,15 @@ def to_codes(image: Image) -> NDArray[np.uint8]:
         if source.dtype.kind == "f":
             plane[...] = np.rint(source.clip(0, 1) * np.float32(255))
         elif source.dtype.itemsize == 2:
-            plane[...] = (source.astype(np.uint32) + 128) // 257
+            plane[...] = halve_depth(source)
         else:
             plane[...] = source
     return codes
+
+
+def halve_depth(samples: NDArray[np.uint16]) -> NDArray[np.uint8]:
+    """Return 16-bit samples of any shape as 8-bit codes: round(v / 257)."""
+    return ((samples.astype(np.uint32) + 128) // 257).astype(np.uint8)
 
 
 def from_codes(codes: NDArray[np.uint8], out: Image) -> None:
