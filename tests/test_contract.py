@@ -35,8 +35,7 @@ from lutkit.run import Run
 from lutkit_runtime.artefact import Artefact, read_artefact, write_artefact
 from lutkit_runtime.engine import Model, available_backends
 from lutkit_runtime.errors import ArtefactError, LutkitError, ProgramError
-from lutkit_runtime.ops import ChannelOp, Kind, Op, Predictor, Value
-from lutkit_runtime.planes import LARGEST_CODE, Plane, follow_planes
+from lutkit_runtime.ops import CODES, ChannelOp, Kind, Op, Predictor, Value, follow_planes
 from lutkit_runtime.program import Colour, Program
 from lutkit_runtime.seal import BLOCK_BYTES, SCHEMA, seal
 
@@ -53,7 +52,7 @@ def find_op(program: Program, kind: type) -> Op:
 
 def start_values(program: Program, picture: np.ndarray) -> dict[str, object]:
     """Return what ops read at the start: the picture or its planes, and parameters."""
-    image = picture if program.colour is Colour.RGB else np.moveaxis(picture, 2, 0).copy()
+    image = picture if program.colour is Colour.RGB else np.moveaxis(picture, 2, 0)[:, None].copy()
     image.setflags(write=False)
     return {program.input: image, **program.fill_parameters({})}
 
@@ -112,7 +111,7 @@ def test_a_definition_gives_what_it_says_and_changes_nothing(kind, data, height,
         table.setflags(write=False)
     channels = program.colour is Colour.EACH_CHANNEL
     values = start_values(program, make_picture(height, width, "uint8" if channels else depth, seed=height * width))
-    planes = {program.input: Plane(codes=True, largest=LARGEST_CODE)}
+    planes = {program.input: CODES}
     kinds = {} if channels else program_kinds(program)
     for op in program.ops:
         values[op.output] = result = op.reference(values, example.tables)
@@ -121,7 +120,7 @@ def test_a_definition_gives_what_it_says_and_changes_nothing(kind, data, height,
             planes[op.output] = plane
             rows, columns = values[op.inputs[0]].shape[-2:]
             assert result.dtype == (np.uint8 if plane.codes else np.int64)
-            assert result.shape == (3, rows * op.upscale, columns * op.upscale)
+            assert result.shape == (3, plane.channels, rows * op.upscale, columns * op.upscale)
             assert np.abs(result.astype(np.int64)).max() <= plane.largest
         else:
             size = kinds[op.output].size

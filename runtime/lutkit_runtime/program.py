@@ -15,9 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lutkit_runtime.errors import ProgramError
-from lutkit_runtime.ops import ChannelOp, Ensemble, Kind, Lookup, Op, Slot, Value
+from lutkit_runtime.ops import CODES, ChannelOp, Ensemble, Kind, Lookup, Op, Slot, Value, follow_planes
 from lutkit_runtime.ops.ensemble import body_extent
-from lutkit_runtime.planes import LARGEST_CODE, Plane, follow_planes
 from lutkit_runtime.table_coding import LARGEST_VALUE
 
 MAX_SCALE = 16
@@ -170,8 +169,11 @@ class Program(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
                 raise ProgramError(f"op '{op.output}' works on colours; the program takes each channel by itself")
         if self.scale > MAX_SCALE:
             raise ProgramError(f"program enlarges {self.scale} times; at most {MAX_SCALE} times are possible")
-        if not follow_planes(self.ops, {self.input: Plane(codes=True, largest=LARGEST_CODE)}).codes:
+        result = follow_planes(self.ops, {self.input: CODES})
+        if not result.codes:
             raise ProgramError(f"program ends in the sum '{self.output}'; its last op must be a requantise")
+        if result.channels != 1:
+            raise ProgramError(f"program ends in '{self.output}' of {result.channels} channels; one is needed")
 
     def _validate_colours(self) -> None:
         """Check what is special to programs through which the channels go together."""

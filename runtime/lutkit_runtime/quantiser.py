@@ -18,9 +18,9 @@ class Quantiser(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     levels: int = 127
 
     def validate(self) -> None:
-        """Raise ProgramError unless the entries fit a signed byte."""
-        if not 1 <= self.levels <= 127:
-            raise ProgramError(f"quantiser has {self.levels} levels; a signed byte holds 1 to 127")
+        """Raise ProgramError unless the entries fit 16 bits."""
+        if not 1 <= self.levels <= 32767:
+            raise ProgramError(f"quantiser has {self.levels} levels; 16 bits hold 1 to 32767")
 
     def spread(self, outputs: Any) -> Any:
         """Clip real outputs to [-1, 1] and spread them over the levels, not yet rounded; floating array or tensor."""

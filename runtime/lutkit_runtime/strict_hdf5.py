@@ -35,6 +35,7 @@ TABLE_TYPES: dict[str, Any] = {
     "int8": h5py.h5t.STD_I8LE,
     "uint8": h5py.h5t.STD_U8LE,
     "int16": h5py.h5t.STD_I16LE,
+    "int32": h5py.h5t.STD_I32LE,
     "float32": h5py.h5t.IEEE_F32LE,
 }
 """Types of tables by their NumPy names."""

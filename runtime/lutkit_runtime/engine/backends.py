@@ -29,6 +29,7 @@ Runner = Callable[[Codes, int | None, Piece], None]
 """Takes the codes of an extended tile (colours, H, W), C-contiguous, and a limit of threads; fills the piece."""
 
 Planes = dict[str, NDArray[Any]]
+"""Names to planes (colours, channels, H, W)."""
 
 Step = Callable[[Planes, int | None], None]
 """Reads planes by name and adds one."""
@@ -174,11 +175,11 @@ def _chain(program: Program, steps: Sequence[Step], last: FusedStep | None = Non
     """Return what runs the steps and fills the piece, by `last` where it is given."""
 
     def run(codes: Codes, threads: int | None, piece: Piece) -> None:
-        planes: Planes = {program.input: codes}
+        planes: Planes = {program.input: codes[:, None]}
         for step in steps:
             step(planes, threads)
         if last is None:
-            piece.store(planes[program.output])
+            piece.store(planes[program.output][:, 0])
         else:
             last.fill(planes, threads, piece)
 
@@ -203,14 +204,16 @@ class FusedStep:
         """Make the stage's plane."""
         from lutkit_runtime.kernels.cpu.stage import run_joined
 
-        planes[self.stage.output] = run_joined(self.stage, self.joined, planes[self.stage.input], threads)
+        planes[self.stage.output] = run_joined(self.stage, self.joined, planes[self.stage.input][:, 0], threads)[
+            :, None
+        ]
 
     def fill(self, planes: Planes, threads: int | None, piece: Piece) -> None:
         """Run as the last stage: without its halo and, for 8 bits, straight into the image."""
         from lutkit_runtime.kernels.cpu.stage import Target, run_joined, run_window
 
         image = piece.image
-        source = planes[self.stage.input]
+        source = planes[self.stage.input][:, 0]
         if image.dtype != np.uint8:
             piece.store(run_joined(self.stage, self.joined, source, threads))
             return

@@ -1,23 +1,27 @@
 """Ops: the steps of a program, one per file: fields, validation, extent and reference evaluation.
 
 Floor 3: imports the primitives, interpolation and errors. An op is a frozen record. Single channels flow as planes of
-shape (..., H, W) held by name, colours as pictures, vectors and tables.
+shape (..., channels, H, W) held by name, colours as pictures, vectors and tables.
 """
 
 from __future__ import annotations
 
 from lutkit_runtime.ops.add import Add
-from lutkit_runtime.ops.base import Kind, Slot, Value
+from lutkit_runtime.ops.axis_lookup import AxisLookup, Tap
+from lutkit_runtime.ops.base import CODES, Kind, Plane, Slot, Value
+from lutkit_runtime.ops.bit_field import BitField
 from lutkit_runtime.ops.blend import Blend
 from lutkit_runtime.ops.colour_lookup import ColourLookup
 from lutkit_runtime.ops.colour_matrix import ColourMatrix
-from lutkit_runtime.ops.ensemble import BodyOp, Ensemble
+from lutkit_runtime.ops.ensemble import BodyOp, Ensemble, follow_planes
 from lutkit_runtime.ops.lookup import Lookup
+from lutkit_runtime.ops.pixel_shuffle import PixelShuffle
 from lutkit_runtime.ops.predictor import Predictor
+from lutkit_runtime.ops.reconstructed_convolution import ReconstructedConvolution
 from lutkit_runtime.ops.requantise import Requantise
 from lutkit_runtime.ops.table_fusion import TableFusion
 
-ChannelOp = Lookup | Add | Requantise | Ensemble
+ChannelOp = BodyOp | Ensemble
 """Ops of programs through which every channel goes by itself."""
 
 ColourOp = ColourLookup | ColourMatrix | Blend | TableFusion | Predictor
@@ -26,7 +30,10 @@ ColourOp = ColourLookup | ColourMatrix | Blend | TableFusion | Predictor
 Op = ChannelOp | ColourOp
 
 __all__ = [
+    "CODES",
     "Add",
+    "AxisLookup",
+    "BitField",
     "Blend",
     "BodyOp",
     "ChannelOp",
@@ -37,9 +44,14 @@ __all__ = [
     "Kind",
     "Lookup",
     "Op",
+    "PixelShuffle",
+    "Plane",
     "Predictor",
+    "ReconstructedConvolution",
     "Requantise",
     "Slot",
     "TableFusion",
+    "Tap",
     "Value",
+    "follow_planes",
 ]

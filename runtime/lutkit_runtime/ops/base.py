@@ -50,6 +50,37 @@ class Value:
             raise ProgramError(f"op '{op}' reads '{name}', which is a {self.kind.value}; a {kind.value} is needed")
 
 
+@dataclass(frozen=True)
+class Plane:
+    """What can be in a plane of a program for each channel.
+
+    Parameters
+    ----------
+    codes : bool
+        Codes (the image, and what ops make that round to bytes), which may index a table of codes or leave the program.
+    low, high : int
+        Bounds of the values.
+    channels : int
+        Length of the third axis from the end.
+    """
+
+    codes: bool
+    low: int
+    high: int
+    channels: int = 1
+
+    @property
+    def largest(self) -> int:
+        """The largest magnitude."""
+        return max(abs(self.low), abs(self.high))
+
+
+LARGEST_CODE = 255
+
+CODES = Plane(codes=True, low=0, high=LARGEST_CODE)
+"""What an image is."""
+
+
 class Slot(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A named place for a function, filled by a table in the end: the table's shape and type.
 
@@ -60,7 +91,7 @@ class Slot(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     outputs : int
         Values per node.
     dtype : str
-        NumPy name of the stored type: int8, int16, float32, or uint8 for a file of bytes.
+        NumPy name of the stored type: int8, int16, int32, float32, or uint8 for a file of bytes.
     quantiser : Quantiser
         How real outputs become entries, for int8 tables of samples.
     """
@@ -130,18 +161,27 @@ class OpBase(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         """
         raise ProgramError(f"op '{self.output}' works on single channels; it cannot stand in a program for colours")
 
+    def follow(self, planes: Mapping[str, Plane]) -> Plane:
+        """Return what the op makes of planes that hold this.
+
+        Raises ProgramError where it cannot read them, or works on colours only.
+        """
+        raise ProgramError(f"op '{self.output}' works on colours; the program takes each channel by itself")
+
     def reference(self, planes: Mapping[str, Any], fill: Mapping[str, Any]) -> Any:
         """Evaluate the op slowly and obviously.
 
         Parameters
         ----------
         planes : mapping of name to array
-            Single channels: integers (..., H, W), of which codes may be uint8. Colours: see `Kind`.
+            Single channels: integers (..., channels, H, W), of which codes may be uint8; ops that do not mix channels
+            take (..., H, W). Colours: see `Kind`.
         fill : mapping of slot name to table (entries, outputs)
 
         Returns
         -------
         array
-            Single channels: (..., H * upscale, W * upscale), codes as uint8, sums as int64. Colours: see `Kind`.
+            Single channels: (..., channels, H * upscale, W * upscale), codes as uint8, others as int64. Colours: see
+            `Kind`.
         """
         raise NotImplementedError

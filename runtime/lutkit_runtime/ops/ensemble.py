@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from lutkit_runtime.errors import ProgramError
 from lutkit_runtime.ops.add import Add
-from lutkit_runtime.ops.base import OpBase, Slot
+from lutkit_runtime.ops.axis_lookup import AxisLookup
+from lutkit_runtime.ops.base import OpBase, Plane, Slot
+from lutkit_runtime.ops.bit_field import BitField
 from lutkit_runtime.ops.lookup import Lookup
+from lutkit_runtime.ops.pixel_shuffle import PixelShuffle
+from lutkit_runtime.ops.reconstructed_convolution import ReconstructedConvolution
 from lutkit_runtime.ops.requantise import Requantise
 
-BodyOp = Lookup | Add | Requantise
+BodyOp = Lookup | Add | Requantise | AxisLookup | BitField | PixelShuffle | ReconstructedConvolution
 
 TURNS = 4
 
@@ -71,6 +75,11 @@ class Ensemble(OpBase, frozen=True, tag="ensemble"):
             known.add(op.output)
         body_extent(self.input, self.body)
 
+    def follow(self, planes: Mapping[str, Plane]) -> Plane:
+        """Return four times the bounds of the body; raises ProgramError where an op of it cannot read its planes."""
+        result = follow_planes(self.body, {self.input: planes[self.input]})
+        return Plane(codes=False, low=TURNS * result.low, high=TURNS * result.high, channels=result.channels)
+
     def reference(self, planes: Mapping[str, Any], fill: Mapping[str, Any]) -> Any:
         """Return the sum over the four turns, int64."""
         total: Any = 0
@@ -81,6 +90,19 @@ class Ensemble(OpBase, frozen=True, tag="ensemble"):
             # a body may end in bytes, whose sum would wrap around
             total = total + np.rot90(local[self.body[-1].output], -turns, axes=(-2, -1)).astype(np.int64)
         return total
+
+
+def follow_planes(ops: Sequence[Any], planes: dict[str, Plane]) -> Plane:
+    """Return what the last of the ops makes; `planes` gains what each op makes.
+
+    Raises ProgramError where an op cannot read its planes, could read outside its table, or a sum overflow 32 bits.
+    """
+    result = next(iter(planes.values()))
+    for op in ops:
+        result = planes[op.output] = op.follow(planes)
+        if result.largest >= 2**31:
+            raise ProgramError(f"op '{op.output}' can reach {result.largest}; sums must stay below {2**31}")
+    return result
 
 
 def body_extent(source: str, ops: tuple[Any, ...]) -> tuple[int, int]:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import array_api_compat
 import numpy as np
 from numpy.typing import NDArray
 
+from lutkit_runtime.diagonal import Diagonal
 from lutkit_runtime.errors import ProgramError
-from lutkit_runtime.interpolation import Interpolation, simplex_terms
+from lutkit_runtime.interpolation import Interpolation, walk_simplex, weigh_vertices
 from lutkit_runtime.lattice import Lattice
-from lutkit_runtime.ops.base import OpBase, Slot
+from lutkit_runtime.ops.base import OpBase, Plane, Slot
 from lutkit_runtime.padding import Padding
 from lutkit_runtime.pattern import IndexPattern
 
@@ -30,7 +32,7 @@ class Lookup(OpBase, frozen=True, tag="lookup"):
     input : str
         Plane of codes 0 to 255.
     slot : str
-        Name of the slot whose table is read: shape (lattice.entries, block**2), int8.
+        Name of the slot whose table is read: shape (entries, block**2), int8.
     pattern : IndexPattern
     lattice : Lattice
         Has as many axes as the pattern has samples.
@@ -39,6 +41,8 @@ class Lookup(OpBase, frozen=True, tag="lookup"):
     padding : Padding
         What the pattern sees outside the plane.
     interpolation : Interpolation
+    diagonal : Diagonal, optional
+        The table keeps the lattice's nodes near its diagonal only, and after them all of a coarser lattice.
     """
 
     input: str
@@ -48,6 +52,7 @@ class Lookup(OpBase, frozen=True, tag="lookup"):
     block: int = 1
     padding: Padding = Padding.EDGE
     interpolation: Interpolation = Interpolation.SIMPLEX
+    diagonal: Diagonal | None = None
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -57,7 +62,18 @@ class Lookup(OpBase, frozen=True, tag="lookup"):
     @property
     def slots(self) -> dict[str, Slot]:
         """The one table."""
-        return {self.slot: Slot((self.lattice.nodes_per_axis,) * self.lattice.axes, self.block * self.block)}
+        axes = (self.lattice.nodes_per_axis,) * self.lattice.axes if self.diagonal is None else (self.entries,)
+        return {self.slot: Slot(axes, self.block * self.block)}
+
+    @property
+    def entries(self) -> int:
+        """Rows of the table."""
+        return self.lattice.entries if self.diagonal is None else self.diagonal.entries(self.lattice)
+
+    @property
+    def step(self) -> int:
+        """Sum of the weights of a lookup: the distance between nodes, of the coarser lattice where there are two."""
+        return self.lattice.step if self.diagonal is None else 1 << self.diagonal.coarse
 
     @property
     def halo(self) -> int:
@@ -73,7 +89,7 @@ class Lookup(OpBase, frozen=True, tag="lookup"):
     def largest(self) -> int:
         """Bound of the magnitude of a result."""
         # The weights sum to the step; SR-LUT's branch makes one of them negative, down to minus one step.
-        weights = self.lattice.step * (3 if self.interpolation is Interpolation.SRLUT else 1)
+        weights = self.step * (3 if self.interpolation is Interpolation.SRLUT else 1)
         return LARGEST_ENTRY * weights
 
     def validate(self) -> None:
@@ -89,6 +105,62 @@ class Lookup(OpBase, frozen=True, tag="lookup"):
             raise ProgramError(f"op '{self.output}' has block {self.block}; 1 to 8 are possible")
         if self.interpolation is Interpolation.SRLUT and self.lattice.axes != 4:
             raise ProgramError(f"op '{self.output}': the SR-LUT branch exists for 4 axes, not {self.lattice.axes}")
+        if self.diagonal is not None:
+            self.diagonal.validate(self.output, self.lattice)
+
+    def follow(self, planes: Mapping[str, Plane]) -> Plane:
+        """Return the bounds of the sums; raises ProgramError where the plane holds no codes."""
+        plane = planes[self.input]
+        if not plane.codes:
+            raise ProgramError(
+                f"op '{self.output}' indexes a table by '{self.input}', which is a sum: requantise it first"
+            )
+        return Plane(codes=False, low=-self.largest, high=self.largest, channels=plane.channels)
+
+    def node_samples(self, start: int = 0, stop: int | None = None) -> NDArray[np.uint8]:
+        """Return the sample codes of table rows `start` to `stop`, shape (rows, axes), in the table's order."""
+        return self.samples_of(np.arange(start, self.entries if stop is None else stop))
+
+    def samples_of(self, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """Return the sample codes at which table rows are evaluated, shape (rows, axes)."""
+        if self.diagonal is None:
+            return self.lattice.samples_of(rows)
+        band = self.diagonal.band_rows(self.lattice)
+        fine = self.lattice.samples_of(band[np.minimum(rows, len(band) - 1)])
+        coarse = self.diagonal.coarse_lattice(self.lattice).samples_of(np.maximum(rows - len(band), 0))
+        return np.where((rows < len(band))[:, None], fine, coarse)
+
+    def walk(self, samples: Any, fractional: Any | None = None) -> tuple[Any, Any]:
+        """Return the table rows and the weights whose weighted sum interpolates at samples.
+
+        Parameters
+        ----------
+        samples : integer array or tensor, (..., axes)
+            Codes 0 to 255, of a signed type at least 32 bits wide.
+        fractional : float array or tensor, (..., axes), optional
+            The same codes, through which torch differentiates the weights.
+
+        Returns
+        -------
+        rows, weights : (..., axes + 1)
+            Weights sum to `step`; integers, or of the type of `fractional`.
+        """
+        given = samples if fractional is None else fractional
+        rows, weights = self._walk_lattice(samples, given, self.lattice)
+        if self.diagonal is None:
+            return rows, weights
+        xp = array_api_compat.array_namespace(samples)
+        reindex = xp.asarray(self.diagonal.reindex(self.lattice), device=samples.device)
+        near = self.diagonal.near(samples, self.lattice)[..., None]
+        far_rows, far_weights = self._walk_lattice(samples, given, self.diagonal.coarse_lattice(self.lattice))
+        first = len(self.diagonal.band_rows(self.lattice))
+        ratio = self.step // self.lattice.step
+        return xp.where(near, reindex[rows], far_rows + first), xp.where(near, ratio * weights, far_weights)
+
+    def _walk_lattice(self, samples: Any, given: Any, lattice: Lattice) -> tuple[Any, Any]:
+        rows, order = walk_simplex(samples, lattice, self.interpolation)
+        fractions = given - lattice.split(samples)[0] * lattice.step
+        return rows, weigh_vertices(fractions, order, lattice.step)
 
     def gather(self, plane: NDArray[Any]) -> NDArray[np.int64]:
         """Return the samples of every pixel, (..., H, W, axes), for a plane (..., H, W) of codes."""
@@ -105,7 +177,7 @@ class Lookup(OpBase, frozen=True, tag="lookup"):
 
     def interpolate(self, samples: NDArray[np.int64], table: NDArray[np.int8]) -> NDArray[np.int64]:
         """Return the weighted sums (..., block**2) for samples (..., axes): interpolated entries times the step."""
-        rows, weights = simplex_terms(samples, self.lattice, self.interpolation)
+        rows, weights = self.walk(samples)
         return np.einsum("...v,...vk->...k", weights, table[rows], dtype=np.int64)
 
     def reference(self, planes: Mapping[str, Any], fill: Mapping[str, Any]) -> Any:

@@ -103,19 +103,20 @@ def claim_stage(ensemble: Ensemble, requantise: Requantise) -> Stage | None:
     """Return the fused stage that equals these two ops, or None where the kernel cannot do them."""
     lookups = tuple(op for op in ensemble.body if isinstance(op, Lookup))
     rest = ensemble.body[len(lookups) :]
-    if requantise.input != ensemble.output or ensemble.body[: len(lookups)] != lookups:
+    plain = requantise.makes_codes and (requantise.low, requantise.high, requantise.residual) == (0, 255, None)
+    if not plain or requantise.input != ensemble.output or ensemble.body[: len(lookups)] != lookups:
         return None
     if not 1 <= len(lookups) <= MAX_LOOKUPS or any(lookup.input != ensemble.input for lookup in lookups):
         return None
     match rest:
         case ():
             summed = len(lookups) == 1
-        case (Add(terms=terms),):
+        case (Add(terms=terms, weights=()),):
             summed = sorted(terms) == sorted(lookup.output for lookup in lookups)
         case _:
             summed = False
     kinds = {(op.block, op.lattice.interval, op.padding, op.interpolation) for op in lookups}
-    if not summed or len(kinds) != 1:
+    if not summed or len(kinds) != 1 or any(lookup.diagonal for lookup in lookups):
         return None
     stage = Stage(ensemble.input, requantise.output, lookups, requantise)
     fits = (
