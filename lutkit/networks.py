@@ -121,3 +121,80 @@ def initialise(module: nn.Module) -> None:
         if isinstance(layer, nn.Linear):
             nn.init.kaiming_normal_(layer.weight)
             nn.init.zeros_(layer.bias)
+
+
+class WindowFunctions(nn.Module):
+    """A function of one sample for each position of a window (liuguandu/RC-LUT; Liu et al., ICCV 2023, section 3.2).
+
+    Each is a linear layer of one input, an activation, and a linear layer of one output, beside a straight line from
+    input to output. It starts near the sample of one position, so that what follows first sees the picture itself.
+
+    Parameters
+    ----------
+    positions : int
+    width : int
+        Hidden features; 64 as published.
+    activation : bool
+        ReLU between the layers. Without it, as published, every function is a straight line.
+    anchor : int
+        Position that the networks start near.
+    """
+
+    START_SLOPE = 1.2
+    """Of the anchor: a picture from black to white covers codes 21 to 233."""
+
+    def __init__(self, positions: int, width: int = 64, *, activation: bool = True, anchor: int = 0) -> None:
+        super().__init__()
+        self._activation = activation
+        self.enter_weight = nn.Parameter(torch.randn(positions, width))
+        self.enter_bias = nn.Parameter(-self.enter_weight.detach() * torch.rand(positions, width))
+        self.leave_weight = nn.Parameter(torch.randn(positions, width) * (0.1 / width**0.5 / positions**0.5))
+        self.leave_bias = nn.Parameter(torch.zeros(positions))
+        line = torch.zeros(positions)
+        line[anchor] = 2 * self.START_SLOPE
+        self.line = nn.Parameter(line)
+        with torch.no_grad():
+            self.leave_bias[anchor] = -self.START_SLOPE
+
+    def forward(self) -> torch.Tensor:
+        """Return the functions at all codes / 255, (positions, 256), whose mean over the window is the argument of tanh."""
+        positions = len(self.line)
+        samples = torch.arange(256, device=self.line.device) / 255
+        hidden = self.enter_weight[:, None, :] * samples[None, :, None] + self.enter_bias[:, None, :]
+        hidden = torch.relu(hidden) if self._activation else hidden
+        values = (hidden * self.leave_weight[:, None, :]).sum(dim=-1) + self.leave_bias[:, None]
+        # the mean over many positions of functions that large: steps of the optimiser mean the same for every window
+        return positions * (values + self.line[:, None] * samples)
+
+
+class AxisFunctions(nn.Module):
+    """Functions of one small integer for several taps, each with several outputs.
+
+    Parameters
+    ----------
+    taps, outputs : int
+    low, size : int
+        The integers are low to low + size; the last one is beyond the values, for interpolation between nodes.
+    width : int
+        Hidden features of each of the two hidden layers.
+    """
+
+    def __init__(self, taps: int, outputs: int, low: int, size: int, width: int = 16) -> None:
+        super().__init__()
+        centre, half = low + size / 2, size / 2
+        places = (torch.arange(low, low + size + 1, dtype=torch.float32) - centre) / half
+        self.register_buffer("places", places, persistent=False)
+        self.enter_weight = nn.Parameter(torch.randn(taps, 1, width))
+        self.enter_bias = nn.Parameter(-self.enter_weight.detach() * torch.rand(taps, 1, width).mul(2).sub(1))
+        self.hidden_weight = nn.Parameter(torch.randn(taps, width, width) * (2 / width) ** 0.5)
+        self.hidden_bias = nn.Parameter(torch.zeros(taps, 1, width))
+        self.leave_weight = nn.Parameter(torch.randn(taps, width, outputs) * (0.1 / width**0.5))
+        self.leave_bias = nn.Parameter(torch.zeros(taps, 1, outputs))
+        self.line = nn.Parameter(torch.randn(taps, 1, outputs) * 0.1)
+
+    def forward(self) -> torch.Tensor:
+        """Return the functions at all integers, (taps, size + 1, outputs), to be clamped to [-1, 1] by the quantiser."""
+        places: torch.Tensor = self.places  # type: ignore[assignment]
+        features = torch.relu(self.enter_weight * places[None, :, None] + self.enter_bias)
+        features = torch.relu(torch.baddbmm(self.hidden_bias, features, self.hidden_weight))
+        return torch.baddbmm(self.leave_bias, features, self.leave_weight) + self.line * places[None, :, None]

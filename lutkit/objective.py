@@ -77,8 +77,8 @@ class PatchObjective:
         return self._loss(codes / LARGEST_CODE, torch.from_numpy(target).to(device) / LARGEST_CODE)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Return all parameters in one group."""
-        return [{"params": list(self.module.parameters())}]
+        """Return the model's own groups."""
+        return self.model.parameter_groups()
 
     def confine(self) -> None:
         """Bring the model's parameters back into their range."""

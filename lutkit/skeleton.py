@@ -7,32 +7,45 @@ clamping are straight-through: rounding passes gradients unchanged, a clamp pass
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 
-from lutkit_runtime.interpolation import walk_simplex, weigh_vertices
-from lutkit_runtime.ops import Add, ChannelOp, Ensemble, Lookup, Requantise
+from lutkit_runtime.ops import (
+    Add,
+    AxisLookup,
+    BitField,
+    ChannelOp,
+    Ensemble,
+    Lookup,
+    PixelShuffle,
+    ReconstructedConvolution,
+    Requantise,
+)
 from lutkit_runtime.ops.ensemble import TURNS
 from lutkit_runtime.ops.lookup import spread_blocks
+from lutkit_runtime.ops.reconstructed_convolution import CENTRE, HIGHEST, find_thresholds
+from lutkit_runtime.padding import Padding
 from lutkit_runtime.program import Program
 from lutkit_runtime.quantiser import Quantiser
 
-ROWS_AT_ONCE = 1 << 16
-
 TABLE_QUANTISER = Quantiser()
-"""How trainable tables are rounded: to the levels of a signed byte."""
+"""How trainable tables are rounded unless their slot says otherwise: to the levels of a signed byte."""
 
 
 class Filling(Protocol):
     """What fills a slot while it is trained."""
 
     def sums(self, lookup: Lookup, samples: torch.Tensor) -> torch.Tensor:
-        """Return what the lookup's table would give, times the lattice's step: (..., block**2), integer-valued float32.
+        """Return what a lookup's table would give, times the sum of its weights: (..., block**2), integers as float32.
 
         `samples` are codes (..., axes), integer-valued float32 through which gradients flow.
         """
+        ...
+
+    def table(self, op: Any) -> torch.Tensor:
+        """Return the table of an op, (entries, outputs), integers as float32."""
         ...
 
 
@@ -46,25 +59,100 @@ class _RoundStraight(torch.autograd.Function):
         return gradients[0]
 
 
-class _CodesStraight(torch.autograd.Function):
+class _RequantiseStraight(torch.autograd.Function):
     """Requantise in integers; see `gate_gradient` for what comes back."""
 
     @staticmethod
-    def forward(ctx: Any, total: torch.Tensor, op: Requantise) -> torch.Tensor:
-        codes = op.codes(total.long()).to(total.dtype)
-        ctx.save_for_backward(codes)
-        ctx.divisor = op.divisor
+    def forward(ctx: Any, total: torch.Tensor, residual: torch.Tensor | None, op: Requantise) -> torch.Tensor:
+        added: Any = 0 if residual is None else residual.long()
+        values = op.codes(total.long(), added).to(total.dtype)
+        ctx.save_for_backward(values)
+        ctx.op = op
+        ctx.channels = None if residual is None else residual.shape[-3]
+        return values
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        (values,) = ctx.saved_tensors
+        gradient = gate_gradient(values, gradients[0], ctx.op.low, ctx.op.high)
+        if ctx.channels is None:
+            to_residual = None
+        elif ctx.channels == gradient.shape[-3]:
+            to_residual = gradient
+        else:
+            to_residual = gradient.sum(dim=-3, keepdim=True)
+        return gradient / ctx.op.divisor, to_residual, None
+
+
+class _ConvolutionStraight(torch.autograd.Function):
+    """The codes of a reconstructed convolution for its sums; see `gate_gradient` for what comes back."""
+
+    @staticmethod
+    def forward(ctx: Any, total: torch.Tensor, op: ReconstructedConvolution) -> torch.Tensor:
+        thresholds = torch.from_numpy(find_thresholds(op.unit)[:, 0]).to(total.device)
+        codes = torch.searchsorted(thresholds, total.int().contiguous(), right=True).to(total.dtype)
+        ctx.save_for_backward(codes, total)
+        ctx.unit = op.unit
         return codes
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None]:
-        (codes,) = ctx.saved_tensors
-        return gate_gradient(codes, gradients[0]) / ctx.divisor, None
+        codes, total = ctx.saved_tensors
+        slope = CENTRE * (1 - torch.tanh(total / ctx.unit) ** 2) / ctx.unit
+        return gate_gradient(codes, gradients[0], 0, HIGHEST) * slope, None
 
 
-def gate_gradient(codes: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
-    """Zero the gradient where a descent step would push a saturated code further out."""
-    outward = ((codes <= 0) & (gradient > 0)) | ((codes >= 255) & (gradient < 0))
+class _ReadStraight(torch.autograd.Function):
+    """Entries of tables of one sample: values (positions, size, outputs) at indices (...); slopes are differences.
+
+    The gradient to an index is that of the neighbours on both sides, half their difference; at an end, of the end and
+    its neighbour.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, values: torch.Tensor, indices: torch.Tensor, position: int) -> torch.Tensor:
+        places = indices.long()
+        ctx.save_for_backward(values, places)
+        ctx.position = position
+        return values[position][places]
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        values, places = ctx.saved_tensors
+        gradient = gradients[0]
+        size, outputs = values.shape[1:]
+        to_values = None
+        if ctx.needs_input_grad[0]:
+            to_values = torch.zeros_like(values)
+            to_values[ctx.position].index_add_(0, places.reshape(-1), gradient.reshape(-1, outputs))
+        to_indices = None
+        if ctx.needs_input_grad[1]:
+            ends = torch.arange(size, device=values.device)
+            above, below = (ends + 1).clamp(max=size - 1), (ends - 1).clamp(min=0)
+            table = values[ctx.position]
+            slopes = (table[above] - table[below]) / (above - below)[:, None]
+            to_indices = (gradient * slopes[places]).sum(dim=-1)
+        return to_values, to_indices, None
+
+
+class _ShiftStraight(torch.autograd.Function):
+    """What a shifted tap sees; the gradient to a shift is that of central differences."""
+
+    @staticmethod
+    def forward(ctx: Any, seen: torch.Tensor, beside: tuple[torch.Tensor, ...], shift: torch.Tensor) -> torch.Tensor:
+        ctx.beside = beside
+        return seen.view_as(seen)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        below, above, right, left = ctx.beside
+        slopes = ((below - above) / 2, (right - left) / 2)
+        return gradients[0], None, torch.stack([(gradients[0] * slope).sum() for slope in slopes])
+
+
+def gate_gradient(codes: torch.Tensor, gradient: torch.Tensor, low: int = 0, high: int = 255) -> torch.Tensor:
+    """Zero the gradient where a descent step would push a saturated value further out."""
+    outward = ((codes <= low) & (gradient > 0)) | ((codes >= high) & (gradient < 0))
     return gradient.masked_fill(outward, 0)
 
 
@@ -76,61 +164,6 @@ def round_straight(values: torch.Tensor) -> torch.Tensor:
 def quantise_straight(outputs: torch.Tensor, quantiser: Quantiser) -> torch.Tensor:
     """Quantise real outputs to entries, straight through the rounding; float32."""
     return round_straight(quantiser.spread(outputs.float()))
-
-
-class NetworkFilling(torch.nn.Module):
-    """A slot filled by a network of its samples; each output is quantised as its table entry would be.
-
-    Parameters
-    ----------
-    network : module
-        Maps (M, axes) codes / 255 to (M, block**2) outputs in [-1, 1].
-    quantiser : Quantiser
-    """
-
-    def __init__(self, network: torch.nn.Module, quantiser: Quantiser) -> None:
-        super().__init__()
-        self.network = network
-        self.quantiser = quantiser
-
-    def entries(self, samples: torch.Tensor) -> torch.Tensor:
-        """Return integer-valued entries (..., outputs) for codes (..., axes), both float32."""
-        rows = samples.reshape(-1, samples.shape[-1]) / 255
-        # Without gradients nothing has to be kept, so that any image and any lattice fits in memory.
-        parts = (rows,) if torch.is_grad_enabled() else rows.split(ROWS_AT_ONCE)
-        entries = torch.cat([quantise_straight(self.network(part), self.quantiser) for part in parts])
-        return entries.reshape(*samples.shape[:-1], -1)
-
-    def sums(self, lookup: Lookup, samples: torch.Tensor) -> torch.Tensor:
-        """Evaluate the network at the samples themselves: no lattice is involved."""
-        return self.entries(samples) * lookup.lattice.step
-
-    def table(self, lookup: Lookup) -> torch.Tensor:
-        """Return the table that transfer would make: entries at every node, (entries, outputs) float32."""
-        nodes = torch.from_numpy(lookup.lattice.node_samples()).to(next(self.network.parameters()).device)
-        return self.entries(nodes.float())
-
-
-@dataclass(frozen=True)
-class TableFilling:
-    """A slot filled by a trainable table.
-
-    Parameters
-    ----------
-    values : float32, (entries, outputs)
-        In units of table entries, -127 to 127.
-    """
-
-    values: torch.Tensor
-
-    def sums(self, lookup: Lookup, samples: torch.Tensor) -> torch.Tensor:
-        """Interpolate the quantised table; differentiable in the table and in the samples."""
-        entries = quantise_entries(self.values)
-        codes = samples.detach().long()
-        rows, order = walk_simplex(codes, lookup.lattice, lookup.interpolation)
-        fractions = samples - lookup.lattice.split(codes)[0] * lookup.lattice.step
-        weights = weigh_vertices(fractions, order, lookup.lattice.step)
-        return torch.einsum("...v,...vk->...k", weights, entries[rows])
 
 
 def quantise_entries(values: torch.Tensor, quantiser: Quantiser = TABLE_QUANTISER) -> torch.Tensor:
@@ -153,22 +186,33 @@ def run_program(program: Program, planes: torch.Tensor, fillings: Mapping[str, F
     float32, (N, H * scale, W * scale)
         Codes 0 to 255; with tables, those that the runtime computes.
     """
-    values = {program.input: planes}
+    values = {program.input: planes[:, None]}
     for op in program.ops:
         assert isinstance(op, ChannelOp)
         values[op.output] = run_op(op, values, fillings)
-    return values[program.output]
+    return values[program.output][:, 0]
 
 
 def run_op(op: ChannelOp, values: Mapping[str, torch.Tensor], fillings: Mapping[str, Filling]) -> torch.Tensor:
-    """Run one op on named planes, each (N, H, W)."""
+    """Run one op on named planes, each (N, channels, H, W)."""
     match op:
         case Lookup():
             return _look_up(op, values[op.input], fillings[op.slot])
         case Add():
-            return torch.stack([values[term] for term in op.terms]).sum(dim=0)
+            terms = [weight * values[term] for weight, term in zip(op.factors, op.terms, strict=True)]
+            return torch.stack(terms).sum(dim=0)
         case Requantise():
-            return _CodesStraight.apply(values[op.input], op)  # type: ignore[no-any-return]
+            residual = None if op.residual is None else values[op.residual]
+            return _RequantiseStraight.apply(values[op.input], residual, op)  # type: ignore[no-any-return]
+        case BitField():
+            # the bits of a picture: nothing that is trained lies before them
+            return op.split(values[op.input].detach().long()).to(values[op.input].dtype)
+        case AxisLookup():
+            return _look_up_axes(op, values[op.input], fillings[op.slot])
+        case PixelShuffle():
+            return op.shuffle(values[op.input])
+        case ReconstructedConvolution():
+            return _convolve(op, values[op.input], fillings[op.slot])
         case Ensemble():
             total: Any = 0
             for turns in range(TURNS):
@@ -179,14 +223,66 @@ def run_op(op: ChannelOp, values: Mapping[str, torch.Tensor], fillings: Mapping[
             return total
 
 
+def _pad(plane: torch.Tensor, padding: Padding, rows: tuple[int, int], columns: tuple[int, int]) -> torch.Tensor:
+    """Return a plane (..., H, W) with more pixels (before, after) in each direction."""
+    height, width = plane.shape[-2:]
+    down = torch.from_numpy(padding.index(height, *rows)).to(plane.device)
+    across = torch.from_numpy(padding.index(width, *columns)).to(plane.device)
+    return plane[..., down, :][..., across]
+
+
 def _look_up(op: Lookup, plane: torch.Tensor, filling: Filling) -> torch.Tensor:
     (top, bottom), (left, right) = op.pattern.padding
     height, width = plane.shape[-2:]
-    rows = torch.from_numpy(op.padding.index(height, top, bottom)).to(plane.device)
-    columns = torch.from_numpy(op.padding.index(width, left, right)).to(plane.device)
-    padded = plane[:, rows][:, :, columns]
+    padded = _pad(plane, op.padding, (top, bottom), (left, right))
     views = [
-        padded[:, top + row : top + row + height, left + column : left + column + width]
+        padded[..., top + row : top + row + height, left + column : left + column + width]
         for row, column in op.pattern.offsets
     ]
     return spread_blocks(filling.sums(op, torch.stack(views, dim=-1)), op.block)
+
+
+def _convolve(op: ReconstructedConvolution, plane: torch.Tensor, filling: Filling) -> torch.Tensor:
+    height, width = plane.shape[-2:]
+    span = (-op.first, op.first + op.window - 1)
+    padded = _pad(plane, Padding.EDGE, span, span)
+    values = filling.table(op).reshape(op.positions, -1, 1)
+    total: Any = 0
+    for position in range(op.positions):
+        row, column = divmod(position, op.window)
+        seen = padded[..., row : row + height, column : column + width]
+        total = total + _ReadStraight.apply(values, seen, position)[..., 0]  # type: ignore[index]
+    return _ConvolutionStraight.apply(total, op)  # type: ignore[no-any-return]
+
+
+def expand_tables(op: AxisLookup, table: torch.Tensor) -> torch.Tensor:
+    """Return the interpolated value of every tap, value and output times the denominator, (taps, size, outputs)."""
+    layout = op.tables.lay_out()
+    flat = table.reshape(-1)
+    lower, upper = (torch.from_numpy(rows).to(flat.device) for rows in (layout.lower, layout.upper))
+    weight = torch.from_numpy(layout.weight.astype(np.float32)).to(flat.device)
+    return (layout.denominator - weight) * flat[lower] + weight * flat[upper]
+
+
+def _look_up_axes(op: AxisLookup, plane: torch.Tensor, filling: Filling) -> torch.Tensor:
+    height, width = plane.shape[-2:]
+    reach = op.halo + 1
+    padded = _pad(plane, op.padding, (reach, reach), (reach, reach)) - op.tables.low
+    values = expand_tables(op, filling.table(op))
+    shifts = getattr(filling, "shifts", None)
+    groups: list[Any] = [0] * (op.outputs if op.depthwise else 1)
+    for number, tap in enumerate(op.taps):
+        channel = padded[..., tap.channel, :, :]
+
+        def see(row: int, column: int, channel: torch.Tensor = channel) -> torch.Tensor:
+            top, left = reach + row, reach + column
+            return channel[..., top : top + height, left : left + width]
+
+        seen = see(tap.row, tap.column)
+        if shifts is not None:
+            places = ((1, 0), (-1, 0), (0, 1), (0, -1))
+            beside = tuple(see(tap.row + row, tap.column + column).detach() for row, column in places)
+            seen = _ShiftStraight.apply(seen, beside, shifts[number])
+        group = tap.channel if op.depthwise else 0
+        groups[group] = groups[group] + _ReadStraight.apply(values, seen, number)
+    return torch.stack([group[..., 0] for group in groups], dim=-3) if op.depthwise else groups[0].movedim(-1, -3)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,20 +13,29 @@ from tqdm import tqdm
 from lutkit.configuration import AnyConfig, describe_training
 from lutkit.degradation import Task
 from lutkit.evaluate import Pair, mean_finite_psnr, score_pairs
-from lutkit.skeleton import ROWS_AT_ONCE
-from lutkit.trainable import NetworkModel, validate_tables
+from lutkit.fillings import ROWS_AT_ONCE, AnyFilling, NetworkFilling
+from lutkit.trainable import NetworkModel, add_thresholds, validate_tables
 from lutkit.workbench import Fidelity
 from lutkit_runtime.artefact import Artefact, table_shapes
 from lutkit_runtime.errors import DataError
-from lutkit_runtime.program import Program, Tables
+from lutkit_runtime.ops import Lookup
+from lutkit_runtime.program import Program, TableOp, Tables
 
 
 def transfer_networks(
-    model: NetworkModel, interval: int, *, show_progress: bool = False
-) -> tuple[Program, dict[str, NDArray[np.int8]]]:
-    """Return the program at an interval and the table of every slot, (entries, outputs) int8.
+    model: NetworkModel, interval: int, *, storage: str | None = None, show_progress: bool = False
+) -> tuple[Program, dict[str, NDArray[Any]]]:
+    """Return the program at an interval and the table of every slot, (entries, outputs) of the slot's type.
 
     Nodes are evaluated in batches in float32: memory beyond the tables stays small whatever the lattice.
+
+    Parameters
+    ----------
+    model : NetworkModel
+    interval : int
+    storage : str, optional
+        int16 or int8, for the tables of reconstructed convolutions.
+    show_progress : bool
 
     Raises
     ------
@@ -36,36 +46,45 @@ def transfer_networks(
     DataError
         Where they do not fit in memory.
     """
-    program = model.program_at(interval)
+    program = model.program_at(interval, storage)
     table_shapes(program)
-    total = sum(slot.entries for slot in program.slots.values())
-    tables: dict[str, NDArray[np.int8]] = {}
+    slots = program.slots
+    total = sum(slots[op.slot].entries for op in program.table_ops())
+    tables: dict[str, NDArray[Any]] = {}
     with tqdm(total=total, unit="node", unit_scale=True, disable=not show_progress, dynamic_ncols=True) as bar:
-        for op in program.lookups():
-            slot = program.slots[op.slot]
+        for op in program.table_ops():
+            slot = slots[op.slot]
             try:
-                table = np.empty((slot.entries, slot.outputs), np.int8)
+                table = np.empty((slot.entries, slot.outputs), slot.dtype)
             except MemoryError as error:
                 size = slot.entries * slot.outputs / 2**30
                 raise DataError(
                     f"slot '{op.slot}' at interval {interval} needs {size:.1f} GiB, which this machine does not have: "
                     "choose a larger --interval"
                 ) from error
-            filling = model.fillings[op.slot]
-            for start in range(0, slot.entries, ROWS_AT_ONCE):
-                nodes = op.lattice.node_samples(start, min(start + ROWS_AT_ONCE, slot.entries))
-                with torch.no_grad():
-                    entries = filling.entries(torch.from_numpy(nodes).float())
-                table[start : start + len(nodes)] = entries.to(torch.int8).numpy()
-                bar.update(len(nodes))
+            for start, entries in _evaluate(model.fillings[op.slot], op, slot.entries):
+                table[start : start + len(entries)] = entries.numpy().astype(slot.dtype)
+                bar.update(len(entries))
             tables[op.slot] = table
-    return program, tables
+    return program, add_thresholds(program, tables)
+
+
+@torch.no_grad()
+def _evaluate(filling: AnyFilling, op: TableOp, rows: int) -> Iterator[tuple[int, torch.Tensor]]:
+    """Yield first row and entries of pieces of a table."""
+    if isinstance(op, Lookup):
+        assert isinstance(filling, NetworkFilling)
+        for start in range(0, rows, ROWS_AT_ONCE):
+            nodes = op.node_samples(start, min(start + ROWS_AT_ONCE, rows))
+            yield start, filling.entries(torch.from_numpy(nodes).float())
+    else:
+        yield 0, filling.table(op)  # type: ignore[arg-type]
 
 
 def measure_transfer(
     model: NetworkModel,
     program: Program,
-    tables: dict[str, NDArray[np.int8]],
+    tables: dict[str, NDArray[Any]],
     pairs: Sequence[Pair],
     task: Task,
     description: str,

@@ -17,10 +17,12 @@ from lutkit.photos import GENERATED_NOTE, Photos, gather_photos, validation_phot
 from lutkit.recipe import Recipe, Schedule
 from lutkit.run import Run
 from lutkit.spatial_transfer import make_artefact, measure_transfer, transfer_networks
-from lutkit.trainable import NetworkModel, TableModel, round_tables, validate_tables
+from lutkit.trainable import NetworkModel, TableModel, add_thresholds, round_tables, validate_tables
 from lutkit.workbench import Fidelity, FinetuneJob, Finetuning, OptionError, Trained, Training, TransferOptions, Watch
 from lutkit_runtime.artefact import Artefact
 from lutkit_runtime.errors import DataError
+from lutkit_runtime.ops import ReconstructedConvolution
+from lutkit_runtime.ops.reconstructed_convolution import STORAGES
 
 NETWORK_VALIDATION_SIDE = 48
 """Networks are validated on crops of this side (before enlargement): evaluating them at every sample is slow."""
@@ -83,8 +85,9 @@ class SpatialWorkbench:
             if interval is None:
                 return mean_finite_psnr(score_pairs(model.restore, crops, task))
             with torch.no_grad():
-                tables = round_tables(model.tables(interval))
-            return validate_tables(model.program_at(interval), tables, materials.pairs, task)
+                program = model.program_at(interval)
+                tables = add_thresholds(program, round_tables(program, model.tables(interval)))
+            return validate_tables(program, tables, materials.pairs, task)
 
         return Training(PatchObjective(model, recipe, materials.source, self._family.loss), validate)
 
@@ -94,11 +97,15 @@ class SpatialWorkbench:
 
     def transfer(self, run: Run, config: AnyConfig, options: TransferOptions) -> tuple[Artefact, Fidelity]:
         """Evaluate the run's networks at every node and measure what that costs."""
-        if options.storage is not None:
-            raise OptionError(f"tables of {self._family.name} are int8 always: leave --storage out")
         model = load_model(run, config)
+        windows = any(isinstance(op, ReconstructedConvolution) for op in model.program.table_ops())
+        if options.storage is not None and not (windows and options.storage in STORAGES):
+            takes = "int16 or int8, for its windows" if windows else "int8 always: leave --storage out"
+            raise OptionError(f"tables of {self._family.name} are {takes}")
         interval = config.model.interval if options.interval is None else options.interval
-        program, tables = transfer_networks(model, interval, show_progress=options.show_progress)
+        program, tables = transfer_networks(
+            model, interval, storage=options.storage, show_progress=options.show_progress
+        )
         if options.val is not None and options.degraded is not None:
             pairs = read_pairs(options.val, options.degraded, config.task)
             description = f"photos of {options.val.name}"

@@ -16,6 +16,8 @@ from lutkit_runtime.program import Program
 FAMILIES: dict[str, str] = {
     "mulut": "lutkit.families.mulut",
     "sr-lut": "lutkit.families.srlut",
+    "rclut": "lutkit.families.rclut",
+    "tiny-lut": "lutkit.families.tiny_lut",
     "adaptive-3dlut": "lutkit.families.adaptive_3dlut",
 }
 """Family names to modules, imported when used."""

@@ -5,6 +5,7 @@ The skeleton needs the runtime only; torch is imported when a network is asked f
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from lutkit.families.spatial import (
@@ -36,7 +37,15 @@ presets = {"quick": QUICK, "paper": PAPER, "finetune": FINETUNE}
 workbench = WORKBENCH
 
 
-def build_program(patterns: Patterns, *, stages: int, scale: int, interval: int, task: str = "sr") -> Program:
+def build_program(
+    patterns: Patterns,
+    *,
+    stages: int,
+    scale: int,
+    interval: int,
+    task: str = "sr",
+    windows: Sequence[int | None] = (),
+) -> Program:
     """Return the skeleton: inner stages of block 1 that average all lookups, a last one of block `scale`.
 
     The last stage sums the four turns and averages over the patterns (section 3.2 and the released test script).
@@ -57,6 +66,7 @@ def build_program(patterns: Patterns, *, stages: int, scale: int, interval: int,
             bias_codes=0 if last else CENTRE,
             mean_over=len(patterns) if last else lookups_per_pixel(patterns),
             padding=Padding.EDGE,
+            windows=windows,
         )
         source = result
     program = Program(family=name, task=task, ops=tuple(ops))
@@ -72,7 +82,12 @@ def configure(preset: str, task: str | None) -> SpatialConfig:
 def skeleton(config: SpatialConfig) -> Program:
     """Return the program with open slots that a configuration describes."""
     return build_program(
-        config.named_patterns(), stages=config.stages, scale=config.scale, interval=config.interval, task=config.task
+        config.named_patterns(),
+        stages=config.stages,
+        scale=config.scale,
+        interval=config.interval,
+        task=config.task,
+        windows=config.windows(),
     )
 
 

@@ -10,8 +10,9 @@ from lutkit.recipe import Phase, Recipe
 from lutkit_runtime.errors import DataError
 from lutkit_runtime.interpolation import Interpolation
 from lutkit_runtime.lattice import Lattice
-from lutkit_runtime.ops import Add, BodyOp, Ensemble, Lookup, Op, Requantise
+from lutkit_runtime.ops import Add, BodyOp, Ensemble, Lookup, Op, ReconstructedConvolution, Requantise
 from lutkit_runtime.ops.ensemble import TURNS
+from lutkit_runtime.ops.reconstructed_convolution import WINDOWS
 from lutkit_runtime.padding import Padding
 from lutkit_runtime.pattern import NAMED_PATTERNS, IndexPattern, Offset
 
@@ -86,6 +87,15 @@ class SpatialConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
         Hidden features of the networks.
     task : str
         ``sr``, ``denoise`` or ``deblock``.
+    rc : tuple of int
+        Windows of reconstructed convolutions before the lookups of every stage: one for all patterns, or one for each;
+        3, 5, 7 or 9. Empty: none.
+    activation : bool
+        An activation inside the networks of the windows; liuguandu/RC-LUT has none.
+    squash : bool
+        The networks behind a window are given the hyperbolic tangent of its codes / 255, as there.
+    window_width : int
+        Hidden features of the networks of the windows.
     """
 
     patterns: tuple[str | tuple[Offset, ...], ...]
@@ -94,6 +104,21 @@ class SpatialConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     interval: int = 4
     width: int = 64
     task: str = "sr"
+    rc: tuple[int, ...] = ()
+    activation: bool = True
+    squash: bool = True
+    window_width: int = 64
+
+    def windows(self) -> tuple[int | None, ...]:
+        """Return the window before each pattern, None for none; raises DataError where their number does not fit."""
+        if not self.rc:
+            return (None,) * len(self.patterns)
+        check_windows(self.rc, self.window_width)
+        if len(self.rc) not in (1, len(self.patterns)):
+            raise DataError(
+                f"{len(self.rc)} windows are configured for {len(self.patterns)} patterns: give one for all or one each"
+            )
+        return self.rc * (len(self.patterns) // len(self.rc))
 
     def named_patterns(self) -> Patterns:
         """Return the patterns by name; raises DataError for a configuration that is out of range."""
@@ -104,6 +129,22 @@ class SpatialConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
         if not 1 <= self.width <= 512:
             raise DataError(f"width {self.width} is configured; 1 to 512 are possible")
         return read_patterns(self.patterns)
+
+
+def check_windows(windows: Sequence[int], width: int) -> None:
+    """Raise DataError for windows that reconstructed convolutions cannot have, or networks of no such width."""
+    for window in windows:
+        if window not in WINDOWS:
+            raise DataError(f"window {window} is configured; {', '.join(map(str, WINDOWS))} are possible")
+    if not 1 <= width <= 512:
+        raise DataError(f"window width {width} is configured; 1 to 512 are possible")
+
+
+def convolve(name: str, window: int, source: str, *, first: int = 0) -> ReconstructedConvolution:
+    """Return a reconstructed convolution of a plane; its slots are named after it."""
+    return ReconstructedConvolution(
+        output=name, input=source, slot=f"{name}/window", post=f"{name}/codes", window=window, first=first
+    )
 
 
 def check_task(task: str) -> None:
@@ -138,6 +179,7 @@ def build_stage(
     mean_over: int,
     padding: Padding,
     interpolation: Interpolation = Interpolation.SIMPLEX,
+    windows: Sequence[int | None] = (),
 ) -> tuple[Op, ...]:
     """Return the ops of one stage: all patterns under the rotation ensemble, summed, then requantised.
 
@@ -149,11 +191,17 @@ def build_stage(
         Added to the mean before rounding, in codes.
     mean_over : int
         How many lookups the sum is divided by.
+    windows : sequence of int or None
+        Windows of reconstructed convolutions whose codes the patterns read instead of the plane; empty: none.
     """
-    body: list[BodyOp] = [
+    before = dict(zip(patterns, windows, strict=True)) if windows else {}
+    convolutions = {
+        name: convolve(f"stage{stage}/{name}-rc{window}", window, source) for name, window in before.items() if window
+    }
+    lookups = [
         Lookup(
             output=f"stage{stage}/{name}",
-            input=source,
+            input=convolutions[name].output if name in convolutions else source,
             slot=f"stage{stage}/{name}",
             pattern=pattern,
             lattice=Lattice(axes=pattern.samples, interval=interval),
@@ -163,8 +211,9 @@ def build_stage(
         )
         for name, pattern in patterns.items()
     ]
-    if len(body) > 1:
-        body.append(Add(output=f"stage{stage}/turn", terms=tuple(op.output for op in body)))
+    body: list[BodyOp] = [*convolutions.values(), *lookups]
+    if len(lookups) > 1:
+        body.append(Add(output=f"stage{stage}/turn", terms=tuple(op.output for op in lookups)))
     divisor = mean_over << interval
     total = f"stage{stage}/sum"
     return (

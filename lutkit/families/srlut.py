@@ -35,6 +35,7 @@ def build_program(
     interval: int,
     task: str = "sr",
     compat: bool = False,
+    window: int | None = None,
 ) -> Program:
     """Return the skeleton: one lookup of block `scale`, the sum of its four turns, planes mirrored at their border.
 
@@ -44,6 +45,8 @@ def build_program(
         ``s``, ``f`` or ``v`` as published, or any other pattern.
     compat : bool
         Interpolate with the branch that the released script takes, see `Interpolation.SRLUT`.
+    window : int, optional
+        Window of a reconstructed convolution before the lookup.
 
     Raises
     ------
@@ -62,6 +65,7 @@ def build_program(
         mean_over=1,
         padding=Padding.REFLECT,
         interpolation=Interpolation.SRLUT if compat else Interpolation.SIMPLEX,
+        windows=() if window is None else (window,),
     )
     program = Program(family=name, task=task, ops=ops)
     program.validate()
@@ -85,7 +89,13 @@ def skeleton(config: SpatialConfig) -> Program:
         )
     (label, pattern), *_ = patterns.items()
     known = NAMED_PATTERNS.get(label) == pattern
-    return build_program(label if known else pattern, scale=config.scale, interval=config.interval, task=config.task)
+    return build_program(
+        label if known else pattern,
+        scale=config.scale,
+        interval=config.interval,
+        task=config.task,
+        window=config.windows()[0],
+    )
 
 
 def network(config: SpatialConfig, samples: int, outputs: int) -> torch.nn.Module:

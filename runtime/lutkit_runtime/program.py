@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import enum
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -15,11 +15,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lutkit_runtime.errors import ProgramError
-from lutkit_runtime.ops import CODES, ChannelOp, Ensemble, Kind, Lookup, Op, Slot, Value, follow_planes
+from lutkit_runtime.ops import (
+    CODES,
+    AxisLookup,
+    ChannelOp,
+    Ensemble,
+    Kind,
+    Lookup,
+    Op,
+    ReconstructedConvolution,
+    Slot,
+    Value,
+    follow_planes,
+)
 from lutkit_runtime.ops.ensemble import body_extent
 from lutkit_runtime.table_coding import LARGEST_VALUE
 
 MAX_SCALE = 16
+
+TableOp = Lookup | AxisLookup | ReconstructedConvolution
+"""Ops of programs for each channel with a slot, ``op.slot``, that networks or trained tables fill."""
 
 Tables = Mapping[str, NDArray[Any]]
 """Slot name to table, each (entries, outputs) of the slot's type."""
@@ -102,6 +117,20 @@ class Program(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         for op in self.inner_ops():
             if isinstance(op, Lookup):
                 yield op
+
+    def table_ops(self) -> Iterator[TableOp]:
+        """Yield every op of a program for each channel whose slot is trained, in the order in which it runs."""
+        for op in self.inner_ops():
+            if isinstance(op, TableOp):
+                yield op
+
+    def replace_ops(self, change: Callable[[Any], Any]) -> Program:
+        """Return the program with every op, those in the bodies of ensembles too, replaced by what `change` makes of it."""
+        ops = [
+            msgspec.structs.replace(op, body=tuple(map(change, op.body))) if isinstance(op, Ensemble) else change(op)
+            for op in self.ops
+        ]
+        return msgspec.structs.replace(self, ops=tuple(ops))
 
     def inner_ops(self) -> Iterator[Op]:
         """Yield every op, those of an ensemble's body in place of the ensemble."""

@@ -31,7 +31,8 @@ from lutkit.models import find_builtin  # noqa: E402
 from lutkit.photos import gather_photos  # noqa: E402
 from lutkit.recipe import Recipe  # noqa: E402
 from lutkit.run import Run  # noqa: E402
-from lutkit.skeleton import TableFilling, run_program  # noqa: E402
+from lutkit.fillings import TableFilling  # noqa: E402
+from lutkit.skeleton import run_program  # noqa: E402
 from lutkit.trainable import TableModel, run_tables  # noqa: E402
 from lutkit.workbench import FinetuneJob, Watch  # noqa: E402
 from lutkit_runtime.artefact import Artefact, read_artefact, write_artefact  # noqa: E402

@@ -9,7 +9,8 @@ torch = pytest.importorskip("torch")
 from lutkit.families import mulut, srlut  # noqa: E402
 from lutkit.families.spatial import read_patterns  # noqa: E402
 from lutkit.fused import claim_program, run_stages, run_touched  # noqa: E402
-from lutkit.skeleton import TableFilling, run_program  # noqa: E402
+from lutkit.fillings import TableFilling  # noqa: E402
+from lutkit.skeleton import run_program  # noqa: E402
 from lutkit_runtime.ops import Lookup  # noqa: E402
 from lutkit_runtime.program import Program  # noqa: E402
 

@@ -10,7 +10,6 @@ import numpy as np
 from lutkit_runtime.errors import ProgramError
 from lutkit_runtime.ops.base import LARGEST_CODE, OpBase, Plane
 
-
 LARGEST_BOUND = 1 << 15
 
 
