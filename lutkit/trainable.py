@@ -317,6 +317,8 @@ def run_tables(program: Program, planes: torch.Tensor, tables: Mapping[str, torc
             return run_stages(stages, planes, tables)
         network = claim_axes(program)
         if network is not None:
+            from lutkit.fused_axis import run_axis_ensemble
+
             return run_axis_ensemble(network, planes, tables, None)
     slots = program.slots
     return run_program(
