@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 
 from lutkit.skeleton import quantise_entries
 from lutkit_runtime.kernels.cpu.gradient import stage_gradient
-from lutkit_runtime.kernels.cpu.stage import Stage, claim_stage, run_joined
+from lutkit_runtime.kernels.cpu.stage import run_joined
+from lutkit_runtime.kernels.cpu.stage_claim import Stage, claim_stage
+from lutkit_runtime.kernels.cpu.stage_layout import join_entries
 from lutkit_runtime.kernels.cpu.touched import touched_entries
 from lutkit_runtime.ops import Ensemble, Lookup, Requantise
 from lutkit_runtime.program import Program
@@ -36,14 +38,14 @@ class _FusedStage(torch.autograd.Function):
             tables = [_place(*given) for given in zip(stage.lookups, rows, tables, strict=True)]
         planes = codes.detach().to(torch.uint8).contiguous().numpy()
         # Lookup by lookup, not by slot: two lookups of one slot may have been given different rows of its table.
-        result = run_joined(stage, np.concatenate([table.reshape(-1) for table in tables]), planes, threads)
+        result = run_joined(stage, join_entries(tables), planes, threads)
         ctx.saved = stage, rows, planes, result, tables, threads
         return torch.from_numpy(result).to(torch.float32)
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         stage, rows, planes, result, tables, threads = ctx.saved
-        to_tables, to_planes = stage_gradient(
+        found = stage_gradient(
             stage,
             tables,
             planes,
@@ -52,9 +54,10 @@ class _FusedStage(torch.autograd.Function):
             parts=threads,
             with_planes=ctx.needs_input_grad[2],
         )
+        to_tables = found.tables
         if rows is not None:
             to_tables = [gradient[given] for gradient, given in zip(to_tables, rows, strict=True)]
-        plane_gradient = torch.from_numpy(to_planes) if ctx.needs_input_grad[2] else None
+        plane_gradient = torch.from_numpy(found.planes) if ctx.needs_input_grad[2] else None
         return (None, None, plane_gradient, *(torch.from_numpy(gradient) for gradient in to_tables))
 
 

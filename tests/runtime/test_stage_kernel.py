@@ -18,7 +18,8 @@ from lutkit.families import mulut, srlut
 from lutkit.families.spatial import read_patterns
 from lutkit_runtime.interpolation import Interpolation
 from lutkit_runtime.kernels.cpu import compiling
-from lutkit_runtime.kernels.cpu.stage import Stage, claim_stage, run_stage
+from lutkit_runtime.kernels.cpu.stage import run_stage
+from lutkit_runtime.kernels.cpu.stage_claim import Stage, claim_stage
 from lutkit_runtime.lattice import Lattice
 from lutkit_runtime.ops import Add, Ensemble, Lookup, Requantise
 from lutkit_runtime.padding import Padding
@@ -246,6 +247,7 @@ import numpy as np
 from lutkit.families import mulut
 from lutkit.families.spatial import read_patterns
 from lutkit_runtime.kernels.cpu import stage
+from lutkit_runtime.kernels.cpu.stage_claim import claim_stage
 from strategies import fill_tables
 program = mulut.build_program(read_patterns("sy"), stages=1, scale=2, interval=4)
 tables = fill_tables(program, 5)
@@ -253,7 +255,7 @@ planes = np.random.default_rng(5).integers(0, 256, (2, 3, 4), dtype=np.uint8)
 named = {"image": planes}
 for op in program.ops:
     named[op.output] = op.reference(named, tables)
-claimed = stage.claim_stage(*program.ops)
+claimed = claim_stage(*program.ops)
 """
 
 

@@ -21,7 +21,7 @@ from lutkit_runtime.ops import Ensemble, Op, Requantise
 from lutkit_runtime.program import Program, Tables
 
 if TYPE_CHECKING:
-    from lutkit_runtime.kernels.cpu.stage import Stage
+    from lutkit_runtime.kernels.cpu.stage_claim import Stage
 
 Codes = NDArray[np.uint8]
 
@@ -195,38 +195,43 @@ def _refer(op: Op, tables: Tables) -> Step:
 
 @dataclass(frozen=True)
 class FusedStep:
-    """A stage and its joined tables."""
+    """A stage, the joined tables of its lookups, and all tables."""
 
     stage: Stage
     joined: NDArray[np.int8]
+    tables: Tables
 
     def __call__(self, planes: Planes, threads: int | None) -> None:
         """Make the stage's plane."""
-        from lutkit_runtime.kernels.cpu.stage import run_joined
+        from lutkit_runtime.kernels.cpu.stage import make_maps, run_joined
 
-        planes[self.stage.output] = run_joined(self.stage, self.joined, planes[self.stage.input][:, 0], threads)[
-            :, None
-        ]
+        given = planes[self.stage.input]
+        source = np.ascontiguousarray(given.reshape(-1, *given.shape[2:]))
+        maps = make_maps(self.stage, self.tables, source, threads)
+        made = run_joined(self.stage, self.joined, source, threads, maps=maps)
+        planes[self.stage.output] = made.reshape(*given.shape[:2], *made.shape[1:])
 
     def fill(self, planes: Planes, threads: int | None, piece: Piece) -> None:
         """Run as the last stage: without its halo and, for 8 bits, straight into the image."""
-        from lutkit_runtime.kernels.cpu.stage import Target, run_joined, run_window
+        from lutkit_runtime.kernels.cpu.stage import Target, make_maps, run_joined, run_window
 
         image = piece.image
         source = planes[self.stage.input][:, 0]
+        maps = make_maps(self.stage, self.tables, source, threads)
         if image.dtype != np.uint8:
-            piece.store(run_joined(self.stage, self.joined, source, threads))
+            piece.store(run_joined(self.stage, self.joined, source, threads, maps=maps))
             return
         row, pixel = image.strides[:2]
         first = piece.rows.written(piece.scale).start * row + piece.columns.written(piece.scale).start * pixel
         window = piece.kept(piece.scale // self.stage.block)
         target = Target(image.reshape(-1), first, plane=1, row=row, pixel=pixel)
-        run_window(self.stage, self.joined, source, threads, window, target)
+        run_window(self.stage, self.joined, source, threads, window, target, maps)
 
 
 def _claim(program: Program, tables: Tables) -> Iterator[Step]:
     """Yield the steps of a program: a kernel where an ensemble and its requantisation are a stage, else references."""
-    from lutkit_runtime.kernels.cpu.stage import claim_stage, join_tables
+    from lutkit_runtime.kernels.cpu.stage_claim import claim_stage
+    from lutkit_runtime.kernels.cpu.stage_layout import join_tables
 
     codes = {program.input, *(op.output for op in program.ops if isinstance(op, Requantise))}
     readers = [name for op in program.ops for name in op.inputs]
@@ -241,4 +246,4 @@ def _claim(program: Program, tables: Tables) -> Iterator[Step]:
             yield _refer(op, tables)
         else:
             ops.pop(0)
-            yield FusedStep(stage, join_tables(stage, tables))
+            yield FusedStep(stage, join_tables(stage, tables), tables)

@@ -10,16 +10,36 @@ difference of the two vertices between which the simplex walk steps along that s
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lutkit_runtime.interpolation import Interpolation
 from lutkit_runtime.kernels.cpu.compiling import limit_threads
 from lutkit_runtime.kernels.cpu.gradient_lines import accumulate_lines
-from lutkit_runtime.kernels.cpu.stage import Stage, describe_lookups, pad_planes
+from lutkit_runtime.kernels.cpu.stage_claim import Stage
+from lutkit_runtime.kernels.cpu.stage_layout import Maps, fold_sources, join_entries, lay_out, pad_sources
 from lutkit_runtime.kernels.cpu.stage_lines import CHUNK, VERTICES
 from lutkit_runtime.ops.ensemble import TURNS
+
+
+@dataclass(frozen=True)
+class StageGradient:
+    """Gradients to what a stage reads.
+
+    Parameters
+    ----------
+    tables : list of float32, (entries, block**2)
+        One per lookup.
+    planes : float32, (N, H, W)
+        Through the lookups that read the planes themselves; empty where it was not wanted.
+    maps : list of float32, (4 turns, N, H, W)
+        One per convolution.
+    """
+
+    tables: list[NDArray[np.float32]]
+    planes: NDArray[np.float32]
+    maps: list[NDArray[np.float32]]
 
 
 def stage_gradient(
@@ -29,10 +49,11 @@ def stage_gradient(
     codes: NDArray[np.uint8],
     gradient: NDArray[np.float32],
     *,
+    maps: Maps = (),
     parts: int = 2,
     with_planes: bool = True,
-) -> tuple[list[NDArray[np.float32]], NDArray[np.float32]]:
-    """Return the gradients to the tables and to the input planes of one stage.
+) -> StageGradient:
+    """Return the gradients to the tables, to the input planes and to the maps of the convolutions of one stage.
 
     Parameters
     ----------
@@ -45,35 +66,36 @@ def stage_gradient(
         What it made of it.
     gradient : float32, (N, H * block, W * block), C-contiguous
         Gradient to the codes.
+    maps : sequence of uint8, (4 turns, N, H, W)
+        What the convolutions made of the planes, one per convolution.
     parts : int
         The planes are worked on in this many parts at once; the order of additions depends on it alone.
     with_planes : bool
-        Whether the gradient to the planes is wanted; otherwise it is an empty array.
-
-    Returns
-    -------
-    table_gradients : list of float32, (entries, block**2)
-        One per lookup.
-    plane_gradient : float32, (N, H, W)
+        Whether the gradient to the planes is wanted.
     """
     count, height, width = planes.shape
-    reach = stage.reach
     parts = max(1, min(parts, count))
-    padded = pad_planes(planes, reach, stage.padding)
-    joined = np.concatenate([table.reshape(-1) for table in tables])
+    padded = pad_sources(stage, planes, maps)
+    layout = lay_out(stage, padded.shape)
+    joined = join_entries(tables)
     sums = np.zeros((parts, joined.size), np.float32)
-    plane_sums = np.zeros(padded.shape if with_planes else (0, 0, 0), np.float32)
+    wanted = np.array([with_planes or lookup.input != stage.input for lookup in stage.lookups])
+    source_sums = np.zeros(padded.shape if wanted.any() else (0, 0, 0, 0), np.float32)
     with limit_threads(parts):
         accumulate_lines(
             padded.reshape(-1),
-            (count, height, width, reach),
+            (count, height, width, stage.reach),
             codes.reshape(-1),
             gradient.reshape(-1),
             joined,
-            *describe_lookups(stage, width + 2 * reach),
-            (stage.interval, int(stage.interpolation is Interpolation.SRLUT)),
+            layout.bases,
+            layout.strides,
+            layout.masks,
+            layout.offsets,
+            layout.arithmetic,
+            layout.scale,
             np.float32(1.0 / stage.requantise.divisor),
-            with_planes,
+            wanted,
             (0,) * stage.block,
             np.empty(parts * CHUNK * VERTICES, np.int32),
             np.empty(parts * CHUNK * VERTICES, np.int32),
@@ -81,27 +103,27 @@ def stage_gradient(
             np.empty(parts * CHUNK * TURNS * stage.block**2, np.float32),
             parts,
             sums.reshape(-1),
-            plane_sums.reshape(-1),
+            source_sums.reshape(-1),
         )
     total = sums[0]
     for part in sums[1:]:
         total += part
-    ends = np.cumsum([table.size for table in tables])[:-1]
-    to_tables = [part.reshape(table.shape) for part, table in zip(np.split(total, ends), tables, strict=True)]
-    return to_tables, _fold(plane_sums, stage, height, width)
+    ends = np.cumsum([table.size for table in tables])
+    to_tables = [part.reshape(table.shape) for part, table in zip(np.split(total, ends)[:-1], tables, strict=True)]
+    to_planes, to_maps = _split_sources(stage, source_sums, with_planes)
+    return StageGradient(to_tables, to_planes, to_maps)
 
 
-def _fold(padded: NDArray[np.float32], stage: Stage, height: int, width: int) -> NDArray[np.float32]:
-    """Add what padding pixels received to the pixels they stand for."""
+def _split_sources(
+    stage: Stage, padded: NDArray[np.float32], with_planes: bool
+) -> tuple[NDArray[np.float32], list[NDArray[np.float32]]]:
+    """Return the gradient to the planes and those to the maps from the gradients to the padded sources."""
     if padded.size == 0:
-        return padded
-    reach = stage.reach
-    rows = stage.padding.index(height, reach, reach)
-    columns = stage.padding.index(width, reach, reach)
-    half = padded[:, reach : reach + height].copy()
-    for source in (*range(reach), *range(reach + height, height + 2 * reach)):
-        half[:, rows[source]] += padded[:, source]
-    whole = half[:, :, reach : reach + width].copy()
-    for source in (*range(reach), *range(reach + width, width + 2 * reach)):
-        whole[:, :, columns[source]] += half[:, :, source]
-    return whole
+        return padded[0:0].reshape(0, 0, 0), []
+    direct = int(stage.reads_input)
+    whole = fold_sources(stage, padded[0 if with_planes else direct :])
+    maps = len(stage.convolutions)
+    to_maps = np.split(whole[len(whole) - TURNS * maps :], maps) if maps else []
+    if not with_planes:
+        return np.zeros((0, 0, 0), np.float32), to_maps
+    return whole[0] if direct else np.zeros(whole.shape[1:], np.float32), to_maps

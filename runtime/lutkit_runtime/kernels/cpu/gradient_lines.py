@@ -12,7 +12,7 @@ from numba import njit, prange
 from numpy.typing import NDArray
 
 from lutkit_runtime.kernels.cpu.compiling import compile_kernel
-from lutkit_runtime.kernels.cpu.stage_lines import CHUNK, VERTICES, _address
+from lutkit_runtime.kernels.cpu.stage_lines import CHUNK, STRIDE_BITS, VERTICES, _address
 
 _I = np.int32
 _U = np.uint64
@@ -66,7 +66,7 @@ def _scatter(table, sums, base, part, rows, weights, scratch, turned, first, dot
 
 
 @njit(inline="always")
-def _spread(rows, dots, scratch, strides, places, outputs, plane_gradient, count):
+def _spread(rows, dots, scratch, strides, places, outputs, factor, plane_gradient, count):
     """Add to every sample the difference of the vertices between which the walk steps along its axis."""
     for axis in range(4):
         stride = strides[axis] * outputs
@@ -81,7 +81,7 @@ def _spread(rows, dots, scratch, strides, places, outputs, plane_gradient, count
                 high = low + _U(CHUNK)
                 step = rows[high] - rows[low]
                 slope += (dots[high] - dots[low]) if step == stride else _F(0)
-            plane_gradient[place + x] += slope
+            plane_gradient[place + x] += factor * slope
 
 
 @compile_kernel(parallel=True, fastmath={"contract", "nsz", "reassoc"})
@@ -95,9 +95,10 @@ def accumulate_lines(
     strides: NDArray[np.int32],
     masks: NDArray[np.int32],
     offsets: NDArray[np.int64],
-    arithmetic: tuple[int, int],
+    arithmetic: NDArray[np.int32],
+    scale: tuple[int, int],
     inverse: np.float32,
-    with_planes: bool,
+    wanted: NDArray[np.bool_],
     side: tuple[int, ...],
     rows: NDArray[np.int32],
     weights: NDArray[np.int32],
@@ -111,15 +112,19 @@ def accumulate_lines(
 
     Parameters
     ----------
-    padded, extent, table, bases, strides, masks, offsets, arithmetic, side
+    padded, table, side
         As in `run_lines`.
+    extent : (planes, rows, columns, reach)
+        Of the planes that are read, and how far they are padded.
+    bases, strides, masks, offsets, arithmetic, scale
+        See `Layout`.
     codes : (N * H * block * W * block,)
         What the stage gave.
     gradient : like codes
     inverse
         1 / divisor.
-    with_planes
-        Whether `plane_gradient` is wanted.
+    wanted : (lookups,)
+        Whether the gradient to the samples of a lookup is.
     rows, weights, dots : (parts * CHUNK * 5,)
     turned : (parts * CHUNK * 4 * block**2,)
         Scratch.
@@ -131,7 +136,7 @@ def accumulate_lines(
         Zero at the start.
     """
     planes, height, width, reach = extent
-    interval, confuse = arithmetic
+    unit, confuse = scale
     row_stride = width + 2 * reach
     for worker in prange(parts):
         block = _U(len(side))
@@ -174,7 +179,9 @@ def accumulate_lines(
                             places,
                             stride,
                             (masks[lookup, 0], masks[lookup, 1], masks[lookup, 2], masks[lookup, 3]),
-                            _I(interval),
+                            arithmetic[lookup, 0],
+                            arithmetic[lookup, 1],
+                            _I(unit),
                             _I(confuse),
                             _I(outputs),
                             rows,
@@ -196,5 +203,6 @@ def accumulate_lines(
                             outputs,
                             count,
                         )
-                        if with_planes:
-                            _spread(rows, dots, scratch, stride, places, _I(outputs), plane_gradient, count)
+                        if wanted[lookup]:
+                            factor = _F(1 << (arithmetic[lookup, 1] - STRIDE_BITS))
+                            _spread(rows, dots, scratch, stride, places, _I(outputs), factor, plane_gradient, count)

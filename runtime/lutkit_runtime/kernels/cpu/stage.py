@@ -1,6 +1,6 @@
-"""A fused stage: parallel lookups under the rotation ensemble, summed and requantised.
+"""Running a fused stage: parallel lookups under the rotation ensemble, summed and requantised.
 
-Floor 4: imports the ops, the primitives and its kernel. The reference is `Ensemble.reference` followed by
+Floor 4: imports stage_claim, stage_layout and the kernel. The reference is `Ensemble.reference` followed by
 `Requantise.reference`.
 """
 
@@ -8,75 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lutkit_runtime.interpolation import Interpolation
 from lutkit_runtime.kernels.cpu.compiling import limit_threads
 from lutkit_runtime.kernels.cpu.dealing import new_counter
-from lutkit_runtime.kernels.cpu.stage_lines import CHUNK, LANES, VERTICES, count_lanes, run_lines
-from lutkit_runtime.ops import Add, Ensemble, Lookup, Requantise
+from lutkit_runtime.kernels.cpu.reconstructed import code_maps
+from lutkit_runtime.kernels.cpu.stage_claim import Stage
+from lutkit_runtime.kernels.cpu.stage_layout import Maps, join_tables, lay_out, pad_sources
+from lutkit_runtime.kernels.cpu.stage_lines import CHUNK, VERTICES, count_lanes, run_lines
 from lutkit_runtime.ops.ensemble import TURNS
-from lutkit_runtime.padding import Padding
-from lutkit_runtime.pattern import MAX_SAMPLES
-
-MAX_LOOKUPS = 16
-
-EXACT_SUM = 1 << 24
-EXACT_DIVISOR = 1 << 15
-"""The kernel divides in float32 and rounds half to even. That is exact while sum and bias are float32 integers and no
-quotient below 256 can fall onto a tie: it lies 1 / (2 divisor) or more from the next one, and float32 errs by 2**-17.
-"""
-
-
-@dataclass(frozen=True)
-class Stage:
-    """A run of two ops that one kernel can do: an ensemble of lookups of one plane, and the requantisation of its sum.
-
-    Parameters
-    ----------
-    input, output : str
-        Names of the plane that the ensemble reads and of the one that the requantisation makes.
-    lookups : tuple of Lookup
-        1 to 16 of one block size, interval, padding and interpolation; patterns may differ in size.
-    requantise : Requantise
-    """
-
-    input: str
-    output: str
-    lookups: tuple[Lookup, ...]
-    requantise: Requantise
-
-    @property
-    def block(self) -> int:
-        """Output pixels per input pixel in each direction."""
-        return self.lookups[0].block
-
-    @property
-    def interval(self) -> int:
-        """Binary logarithm of the step between nodes."""
-        return self.lookups[0].lattice.interval
-
-    @property
-    def padding(self) -> Padding:
-        """What the patterns see outside the plane."""
-        return self.lookups[0].padding
-
-    @property
-    def interpolation(self) -> Interpolation:
-        """How values between nodes are formed."""
-        return self.lookups[0].interpolation
-
-    @property
-    def largest_sum(self) -> int:
-        """Bound of the magnitude of the sum over lookups and turns."""
-        return TURNS * sum(lookup.largest for lookup in self.lookups)
-
-    @property
-    def reach(self) -> int:
-        """Largest distance of any sample from its pixel under any rotation."""
-        return max(lookup.pattern.reach for lookup in self.lookups)
 
 
 @dataclass(frozen=True)
@@ -99,43 +42,9 @@ class Target:
     pixel: int
 
 
-def claim_stage(ensemble: Ensemble, requantise: Requantise) -> Stage | None:
-    """Return the fused stage that equals these two ops, or None where the kernel cannot do them."""
-    lookups = tuple(op for op in ensemble.body if isinstance(op, Lookup))
-    rest = ensemble.body[len(lookups) :]
-    plain = requantise.makes_codes and (requantise.low, requantise.high, requantise.residual) == (0, 255, None)
-    if not plain or requantise.input != ensemble.output or ensemble.body[: len(lookups)] != lookups:
-        return None
-    if not 1 <= len(lookups) <= MAX_LOOKUPS or any(lookup.input != ensemble.input for lookup in lookups):
-        return None
-    match rest:
-        case ():
-            summed = len(lookups) == 1
-        case (Add(terms=terms, weights=()),):
-            summed = sorted(terms) == sorted(lookup.output for lookup in lookups)
-        case _:
-            summed = False
-    kinds = {(op.block, op.lattice.interval, op.padding, op.interpolation) for op in lookups}
-    if not summed or len(kinds) != 1 or any(lookup.diagonal for lookup in lookups):
-        return None
-    stage = Stage(ensemble.input, requantise.output, lookups, requantise)
-    fits = (
-        stage.largest_sum + abs(requantise.bias) <= EXACT_SUM
-        and requantise.divisor <= EXACT_DIVISOR
-        and all(op.lattice.entries * op.block**2 < 2**31 for op in lookups)
-    )
-    return stage if fits else None
-
-
-def join_tables(stage: Stage, tables: Mapping[str, NDArray[np.int8]]) -> NDArray[np.int8]:
-    """Return the tables of a stage one after the other, as `run_joined` wants them; int8, one-dimensional."""
-    # the kernel reads whole lanes, and so a little past the last row
-    return np.concatenate([*(tables[lookup.slot].reshape(-1) for lookup in stage.lookups), np.zeros(LANES, np.int8)])
-
-
 def run_stage(
     stage: Stage,
-    tables: Mapping[str, NDArray[np.int8]],
+    tables: Mapping[str, NDArray[Any]],
     planes: NDArray[np.uint8],
     threads: int | None = None,
     out: NDArray[np.uint8] | None = None,
@@ -145,7 +54,8 @@ def run_stage(
     Parameters
     ----------
     stage : Stage
-    tables : mapping of slot name to int8 (entries, block**2)
+    tables : mapping of slot name to table
+        Of the lookups, int8 (entries, block**2), and of the convolutions.
     planes : uint8, (N, H, W), C-contiguous
         Codes of N independent planes (channels, or crops of a batch), H and W at least 1.
     threads : int, optional
@@ -158,7 +68,15 @@ def run_stage(
     uint8, (N, H * block, W * block)
         `out`, or a new array.
     """
-    return run_joined(stage, join_tables(stage, tables), planes, threads, out)
+    maps = make_maps(stage, tables, planes, threads)
+    return run_joined(stage, join_tables(stage, tables), planes, threads, out, maps)
+
+
+def make_maps(
+    stage: Stage, tables: Mapping[str, NDArray[Any]], planes: NDArray[np.uint8], threads: int | None = None
+) -> Maps:
+    """Return the codes that the convolutions of a stage make of planes (N, H, W): (4 turns, N, H, W) of each."""
+    return [code_maps(op, tables[op.slot], tables[op.post], planes, threads) for op in stage.convolutions]
 
 
 def run_joined(
@@ -167,13 +85,14 @@ def run_joined(
     planes: NDArray[np.uint8],
     threads: int | None = None,
     out: NDArray[np.uint8] | None = None,
+    maps: Maps = (),
 ) -> NDArray[np.uint8]:
-    """Run a stage whose tables `join_tables` has joined; otherwise as `run_stage`."""
+    """Run a stage whose tables `join_tables` has joined, with the `maps` of `make_maps`; otherwise as `run_stage`."""
     count, height, width = planes.shape
     if out is None:
         out = np.empty((count, height * stage.block, width * stage.block), np.uint8)
     target = Target(out.reshape(-1), 0, *(stride for stride in out.strides))
-    run_window(stage, joined, planes, threads, (slice(0, height), slice(0, width)), target)
+    run_window(stage, joined, planes, threads, (slice(0, height), slice(0, width)), target, maps)
     return out
 
 
@@ -184,12 +103,13 @@ def run_window(
     threads: int | None,
     window: tuple[slice, slice],
     target: Target,
+    maps: Maps = (),
 ) -> None:
     """Run a stage for a part of its planes only, and write the result anywhere.
 
     Parameters
     ----------
-    stage, joined, planes, threads
+    stage, joined, planes, threads, maps
         As for `run_joined`.
     window : (rows, columns)
         Slices with start and stop: the pixels of the planes that are wanted.
@@ -201,8 +121,9 @@ def run_window(
     (top, bottom), (left, right) = ((span.start, span.stop) for span in window)
     reach = stage.reach
     lanes = count_lanes(stage.block)
-    padded = pad_planes(planes, reach, stage.padding)
-    plane_read, row_read, _ = padded.strides
+    padded = pad_sources(stage, planes, maps)
+    _, plane_read, row_read, _ = padded.strides
+    layout = lay_out(stage, padded.shape)
     sums_type = np.int16 if stage.largest_sum < 2**15 else np.int32
     with limit_threads(threads) as workers:
         run_lines(
@@ -211,8 +132,12 @@ def run_window(
             ((top + reach) * row_read + left + reach, plane_read, row_read),
             (target.first, target.plane, target.row, target.pixel),
             joined,
-            *describe_lookups(stage, row_read),
-            (stage.interval, int(stage.interpolation is Interpolation.SRLUT)),
+            layout.bases,
+            layout.strides,
+            layout.masks,
+            layout.offsets,
+            layout.arithmetic,
+            layout.scale,
             (np.float32(stage.requantise.bias), np.float32(stage.requantise.divisor)),
             (0,) * stage.block,
             np.empty(workers * CHUNK * VERTICES, np.int32),
@@ -223,40 +148,3 @@ def run_window(
             new_counter(),
             target.flat,
         )
-
-
-def pad_planes(planes: NDArray[np.uint8], reach: int, padding: Padding) -> NDArray[np.uint8]:
-    """Return planes (N, H, W) with `reach` more pixels on every side; C-contiguous."""
-    count, height, width = planes.shape
-    padded = np.empty((count, height + 2 * reach, width + 2 * reach), np.uint8)
-    inside = slice(reach, reach + height)
-    padded[:, inside, reach : reach + width] = planes
-    columns = padding.index(width, reach, reach) + reach
-    rows = padding.index(height, reach, reach) + reach
-    # columns first, within the rows that hold pixels; then whole rows, corners included
-    padded[:, inside, :reach] = padded[:, inside, columns[:reach]]
-    padded[:, inside, reach + width :] = padded[:, inside, columns[reach + width :]]
-    padded[:, :reach] = padded[:, rows[:reach]]
-    padded[:, reach + height :] = padded[:, rows[reach + height :]]
-    return padded
-
-
-def describe_lookups(
-    stage: Stage, row_stride: int
-) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int32], NDArray[np.int64]]:
-    """Return first entry, strides, masks (0 for axes that do not exist) and flat offsets of every lookup and turn."""
-    count = len(stage.lookups)
-    bases = np.zeros(count, np.int64)
-    strides = np.zeros((count, MAX_SAMPLES), np.int32)
-    masks = np.zeros((count, MAX_SAMPLES), np.int32)
-    offsets = np.zeros((count, TURNS, MAX_SAMPLES), np.int64)
-    for place, lookup in enumerate(stage.lookups):
-        axes = lookup.lattice.axes
-        if place + 1 < count:
-            bases[place + 1] = bases[place] + lookup.lattice.entries * stage.block**2
-        strides[place, :axes] = lookup.lattice.strides
-        masks[place, :axes] = lookup.lattice.step - 1
-        for turns in range(TURNS):
-            turned = lookup.pattern.rotated(turns).offsets
-            offsets[place, turns, :axes] = [row * row_stride + column for row, column in turned]
-    return bases, strides, masks, offsets

@@ -27,11 +27,17 @@ CHUNK = 128
 
 LANES = 16
 
+WALK, ALL_NODES = range(2)
+"""How a lookup addresses its table: along the simplex of its cell, or at the one node that every code has."""
+
 VERTICES = 5
 """Vertices of the simplex of four axes; a lattice of fewer axes gives the surplus ones weight 0."""
 
 STRIDE_BITS = 22
-"""A sort key is fraction << 22 | stride; both fit 31 bits on every lattice that `Lattice.validate` accepts."""
+"""A sort key is fraction << 22 | stride; both fit 31 bits on every lattice that `Lattice.validate` accepts.
+
+The fraction may be of a larger unit than the lattice's step, shifted to the left by so many more bits.
+"""
 
 _I = np.int32
 _U = np.uint64
@@ -44,12 +50,11 @@ def count_lanes(block: int) -> int:
 
 
 @njit(inline="always")
-def _address(padded, first, strides, masks, interval, confuse, outputs, rows, weights, scratch, count):
+def _address(padded, first, strides, masks, interval, key_shift, unit, confuse, outputs, rows, weights, scratch, count):
     """Twin of `simplex_terms`: where the vertices of `count` pixels stand in the table, and their weights."""
     at_a, at_b, at_c, at_d = first
     stride_a, stride_b, stride_c, stride_d = strides
     mask_a, mask_b, mask_c, mask_d = masks
-    step = _I(1 << interval)
     stride_mask = _I((1 << STRIDE_BITS) - 1)
     for x in range(count):
         a, b, c, d = _I(padded[at_a + x]), _I(padded[at_b + x]), _I(padded[at_c + x]), _I(padded[at_d + x])
@@ -58,10 +63,10 @@ def _address(padded, first, strides, masks, interval, confuse, outputs, rows, we
             + _I(_I((c >> interval) * stride_c) + _I((d >> interval) * stride_d))
         )
         # axes in descending order of their fraction: five comparisons of keys that carry the stride along
-        key_a = _I(((a & mask_a) << STRIDE_BITS) | stride_a)
-        key_b = _I(((b & mask_b) << STRIDE_BITS) | stride_b)
-        key_c = _I(((c & mask_c) << STRIDE_BITS) | stride_c)
-        key_d = _I(((d & mask_d) << STRIDE_BITS) | stride_d)
+        key_a = _I(((a & mask_a) << key_shift) | stride_a)
+        key_b = _I(((b & mask_b) << key_shift) | stride_b)
+        key_c = _I(((c & mask_c) << key_shift) | stride_c)
+        key_d = _I(((d & mask_d) << key_shift) | stride_d)
         high_ab, low_ab = max(key_a, key_b), min(key_a, key_b)
         high_cd, low_cd = max(key_c, key_d), min(key_c, key_d)
         one, four = max(high_ab, high_cd), min(low_ab, low_cd)
@@ -81,7 +86,7 @@ def _address(padded, first, strides, masks, interval, confuse, outputs, rows, we
         rows[_3 + to] = row3 * outputs
         rows[_4 + to] = row4 * outputs
         one, two, three, four = one >> STRIDE_BITS, two >> STRIDE_BITS, three >> STRIDE_BITS, four >> STRIDE_BITS
-        weights[to] = step - one
+        weights[to] = unit - one
         weights[_1 + to] = one - two
         weights[_2 + to] = two - three
         weights[_3 + to] = three - four
@@ -107,6 +112,27 @@ def _accumulate(table, base, rows, weights, scratch, sums, first_sum, lanes, cou
                 + weight3 * table[row3 + k]
                 + weight4 * table[row4 + k]
             )
+
+
+@njit(inline="always")
+def _address_nodes(padded, first, strides, outputs, rows, scratch, count):
+    """Twin of `_address` where every code is a node: the first vertex has all the weight."""
+    at_a, at_b, at_c, at_d = first
+    stride_a, stride_b, stride_c, stride_d = strides
+    for x in range(count):
+        a, b, c, d = _I(padded[at_a + x]), _I(padded[at_b + x]), _I(padded[at_c + x]), _I(padded[at_d + x])
+        row = _I(_I(a * stride_a) + _I(b * stride_b)) + _I(_I(c * stride_c) + _I(d * stride_d))
+        rows[scratch + x] = _I(row) * outputs
+
+
+@njit(inline="always")
+def _accumulate_nodes(table, base, rows, unit, scratch, sums, first_sum, lanes, count):
+    """Twin of `_accumulate` for the rows of `_address_nodes`."""
+    for x in range(count):
+        row = base + _U(rows[scratch + x])
+        to = first_sum + x * lanes
+        for k in range(lanes):
+            sums[to + k] += unit * table[row + k]
 
 
 @njit(inline="always")
@@ -151,7 +177,8 @@ def run_lines(
     strides: NDArray[np.int32],
     masks: NDArray[np.int32],
     offsets: NDArray[np.int64],
-    arithmetic: tuple[int, int],
+    arithmetic: NDArray[np.int32],
+    scale: tuple[int, int],
     rounding: tuple[np.float32, np.float32],
     side: tuple[int, ...],
     rows: NDArray[np.int32],
@@ -167,22 +194,17 @@ def run_lines(
     Parameters
     ----------
     padded
-        Planes with as many more pixels around the rectangle as the patterns reach.
+        Planes with as many more pixels around the rectangle as the patterns reach, source after source.
     extent : (planes, rows, columns)
         Size of the rectangle in pixels that are read.
     source : (first, plane, row)
-        Place of the rectangle's first pixel in `padded`, and the distances of planes and rows.
+        Place of the rectangle's first pixel in the first source, and the distances of planes and rows.
     target : (first, plane, row, pixel)
         Place of the rectangle's first result in `out`, and the distances of planes, rows and pixels.
     table
         All tables, one after the other, and LANES more entries.
-    bases : (lookups,)
-        First entry of each lookup's table.
-    strides, masks : (lookups, 4)
-        Of the axes; 0 for an axis that does not exist.
-    offsets : (lookups, 4 turns, 4)
-        Of the samples, in a flat padded plane.
-    arithmetic : (interval, 1 for SR-LUT's branch or 0)
+    bases, strides, masks, offsets, arithmetic, scale
+        See `Layout`.
     rounding : (bias, divisor)
     side
         As long as the block size; the values do not matter.
@@ -199,7 +221,7 @@ def run_lines(
     planes, height, width = extent
     first_read, plane_read, row_read = source
     first_write, plane_write, row_write, pixel_write = target
-    interval, confuse = arithmetic
+    unit, confuse = scale
     bias, divisor = rounding
     for worker in prange(workers):
         # inside the parallel loop the length is a constant; computed outside it would arrive as a variable
@@ -225,17 +247,27 @@ def run_lines(
                     here = anchor + start
                     for lookup in range(len(bases)):
                         for turn in range(4):
+                            places = (
+                                _U(here + offsets[lookup, turn, 0]),
+                                _U(here + offsets[lookup, turn, 1]),
+                                _U(here + offsets[lookup, turn, 2]),
+                                _U(here + offsets[lookup, turn, 3]),
+                            )
+                            stride = (strides[lookup, 0], strides[lookup, 1], strides[lookup, 2], strides[lookup, 3])
+                            base = _U(bases[lookup])
+                            to_sum = first_sum + _U(turn) * per_turn
+                            if arithmetic[lookup, 2] == ALL_NODES:
+                                _address_nodes(padded, places, stride, _I(outputs), rows, scratch, count)
+                                _accumulate_nodes(table, base, rows, _I(unit), scratch, sums, to_sum, lanes, count)
+                                continue
                             _address(
                                 padded,
-                                (
-                                    _U(here + offsets[lookup, turn, 0]),
-                                    _U(here + offsets[lookup, turn, 1]),
-                                    _U(here + offsets[lookup, turn, 2]),
-                                    _U(here + offsets[lookup, turn, 3]),
-                                ),
-                                (strides[lookup, 0], strides[lookup, 1], strides[lookup, 2], strides[lookup, 3]),
+                                places,
+                                stride,
                                 (masks[lookup, 0], masks[lookup, 1], masks[lookup, 2], masks[lookup, 3]),
-                                _I(interval),
+                                arithmetic[lookup, 0],
+                                arithmetic[lookup, 1],
+                                _I(unit),
                                 _I(confuse),
                                 _I(outputs),
                                 rows,
@@ -243,17 +275,7 @@ def run_lines(
                                 scratch,
                                 count,
                             )
-                            _accumulate(
-                                table,
-                                _U(bases[lookup]),
-                                rows,
-                                weights,
-                                scratch,
-                                sums,
-                                first_sum + _U(turn) * per_turn,
-                                lanes,
-                                count,
-                            )
+                            _accumulate(table, base, rows, weights, scratch, sums, to_sum, lanes, count)
                     _join_turns(sums, first_sum, per_turn, block, outputs, lanes, count)
                     _round(sums, first_sum, codes, first_code, bias, divisor, count * lanes)
                     between = _U(pixel_write)

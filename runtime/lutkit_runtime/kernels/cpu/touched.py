@@ -10,15 +10,16 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from lutkit_runtime.interpolation import Interpolation
 from lutkit_runtime.kernels.cpu.compiling import compile_kernel
-from lutkit_runtime.kernels.cpu.stage import Stage, describe_lookups, pad_planes
+from lutkit_runtime.kernels.cpu.stage_claim import Stage
+from lutkit_runtime.kernels.cpu.stage_layout import Maps, lay_out, pad_sources
 from lutkit_runtime.kernels.cpu.stage_lines import CHUNK, VERTICES, _address
 
+_I = np.int32
 _U = np.uint64
 
 
-def touched_entries(stage: Stage, planes: NDArray[np.uint8]) -> list[NDArray[np.int64]]:
+def touched_entries(stage: Stage, planes: NDArray[np.uint8], maps: Maps = ()) -> list[NDArray[np.int64]]:
     """Return, per lookup, the ascending table rows that any pixel under any turn reads.
 
     Rows are included whose weight is 0, since gradients to samples depend on them.
@@ -27,22 +28,23 @@ def touched_entries(stage: Stage, planes: NDArray[np.uint8]) -> list[NDArray[np.
     ----------
     stage : Stage
     planes : uint8, (N, H, W)
+    maps : sequence of uint8, (4 turns, N, H, W)
+        What the stage's convolutions make of the planes, one per convolution.
     """
     count, height, width = planes.shape
-    reach = stage.reach
-    _, strides, masks, offsets = describe_lookups(stage, width + 2 * reach)
     found: list[NDArray[np.int64]] = []
-    padded = pad_planes(planes, reach, stage.padding).reshape(-1)
+    padded = pad_sources(stage, planes, maps)
+    layout = lay_out(stage, padded.shape)
     for number, lookup in enumerate(stage.lookups):
         seen = np.zeros(lookup.lattice.entries, np.uint8)
         _mark(
-            padded,
-            (count, height, width, reach),
-            strides[number],
-            masks[number],
-            offsets[number],
-            stage.interval,
-            int(stage.interpolation is Interpolation.SRLUT),
+            padded.reshape(-1),
+            (count, height, width, stage.reach),
+            layout.strides[number],
+            layout.masks[number],
+            layout.offsets[number],
+            layout.arithmetic[number],
+            layout.scale,
             np.empty(CHUNK * VERTICES, np.int32),
             np.empty(CHUNK * VERTICES, np.int32),
             seen,
@@ -52,9 +54,10 @@ def touched_entries(stage: Stage, planes: NDArray[np.uint8]) -> list[NDArray[np.
 
 
 @compile_kernel()
-def _mark(padded, extent, strides, masks, offsets, interval, confuse, rows, weights, seen):
+def _mark(padded, extent, strides, masks, offsets, arithmetic, scale, rows, weights, seen):
     """Twin of `walk_simplex` on every pixel: set `seen` at each vertex."""
     planes, height, width, reach = extent
+    unit, confuse = scale
     row_stride = width + 2 * reach
     for line in range(planes * height):
         plane = line // height
@@ -74,9 +77,11 @@ def _mark(padded, extent, strides, masks, offsets, interval, confuse, rows, weig
                     (_U(first[0]), _U(first[1]), _U(first[2]), _U(first[3])),
                     (strides[0], strides[1], strides[2], strides[3]),
                     (masks[0], masks[1], masks[2], masks[3]),
-                    interval,
-                    confuse,
-                    1,
+                    arithmetic[0],
+                    arithmetic[1],
+                    _I(unit),
+                    _I(confuse),
+                    _I(1),
                     rows,
                     weights,
                     _U(0),

@@ -1,0 +1,137 @@
+"""How the planes and tables of a fused stage lie in memory for its kernels. Floor 4: imports stage_claim and ops."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lutkit_runtime.interpolation import Interpolation
+from lutkit_runtime.kernels.cpu.stage_claim import Stage
+from lutkit_runtime.kernels.cpu.stage_lines import ALL_NODES, LANES, STRIDE_BITS, WALK
+from lutkit_runtime.ops.ensemble import TURNS
+from lutkit_runtime.padding import Padding
+from lutkit_runtime.pattern import MAX_SAMPLES
+
+Maps = Sequence[NDArray[np.uint8]]
+"""Codes that a stage's convolutions make of planes (N, H, W): one array (4 turns, N, H, W) for each."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The lookups of a stage as its kernels see them, in the order of their arguments.
+
+    Parameters
+    ----------
+    bases : int64, (lookups,)
+        First entry of each lookup's table in the joined ones.
+    strides, masks : int32, (lookups, 4)
+        Of the axes; 0 for an axis that does not exist.
+    offsets : int64, (lookups, 4 turns, 4)
+        Of the samples in the flat padded sources, from the pixel of the first source.
+    arithmetic : int32, (lookups, 3)
+        Interval, bits that a fraction is shifted by in its sort key, and the method: `WALK` or `ALL_NODES`.
+    scale : (unit, 1 for SR-LUT's branch or 0)
+    """
+
+    bases: NDArray[np.int64]
+    strides: NDArray[np.int32]
+    masks: NDArray[np.int32]
+    offsets: NDArray[np.int64]
+    arithmetic: NDArray[np.int32]
+    scale: tuple[int, int]
+
+
+def join_tables(stage: Stage, tables: Mapping[str, NDArray[np.int8]]) -> NDArray[np.int8]:
+    """Return the tables of a stage's lookups one after the other, as the kernels want them; int8, one-dimensional."""
+    return join_entries([tables[lookup.slot] for lookup in stage.lookups])
+
+
+def join_entries(tables: Sequence[NDArray[np.int8]]) -> NDArray[np.int8]:
+    """Return one table per lookup as `join_tables` does."""
+    # the kernel reads whole lanes, and so a little past the last row
+    return np.concatenate([*(table.reshape(-1) for table in tables), np.zeros(LANES, np.int8)])
+
+
+def pad_sources(stage: Stage, planes: NDArray[np.uint8], maps: Maps) -> NDArray[np.uint8]:
+    """Return all planes that the lookups read, with a stage's reach of more pixels on every side.
+
+    Parameters
+    ----------
+    stage : Stage
+    planes : uint8, (N, H, W)
+    maps : sequence of uint8 (4, N, H, W)
+        One per convolution.
+
+    Returns
+    -------
+    uint8, (sources, N, H + 2 reach, W + 2 reach), C-contiguous
+    """
+    count, height, width = planes.shape
+    reach = stage.reach
+    padded = np.empty((stage.sources, count, height + 2 * reach, width + 2 * reach), np.uint8)
+    if stage.reads_input:
+        pad_planes(planes, stage.padding, padded[0])
+    for place, map_of_turns in enumerate(maps):
+        first = int(stage.reads_input) + TURNS * place
+        pad_planes(map_of_turns, stage.padding, padded[first : first + TURNS])
+    return padded
+
+
+def pad_planes(planes: NDArray[np.uint8], padding: Padding, padded: NDArray[np.uint8]) -> None:
+    """Write planes (..., H, W) into the middle of larger ones, as far from every side, and fill the rest."""
+    height, width = planes.shape[-2:]
+    reach = (padded.shape[-1] - width) // 2
+    inside = slice(reach, reach + height)
+    padded[..., inside, reach : reach + width] = planes
+    columns = padding.index(width, reach, reach) + reach
+    rows = padding.index(height, reach, reach) + reach
+    # columns first, within the rows that hold pixels; then whole rows, corners included
+    padded[..., inside, :reach] = padded[..., inside, columns[:reach]]
+    padded[..., inside, reach + width :] = padded[..., inside, columns[reach + width :]]
+    padded[..., :reach, :] = padded[..., rows[:reach], :]
+    padded[..., reach + height :, :] = padded[..., rows[reach + height :], :]
+
+
+def fold_sources(stage: Stage, padded: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Twin of the transpose of `pad_sources`: add what padding pixels received to the pixels they stand for."""
+    reach = stage.reach
+    height, width = (length - 2 * reach for length in padded.shape[-2:])
+    rows = stage.padding.index(height, reach, reach)
+    columns = stage.padding.index(width, reach, reach)
+    half = padded[..., reach : reach + height, :].copy()
+    for source in (*range(reach), *range(reach + height, height + 2 * reach)):
+        half[..., rows[source], :] += padded[..., source, :]
+    whole = half[..., reach : reach + width].copy()
+    for source in (*range(reach), *range(reach + width, width + 2 * reach)):
+        whole[..., columns[source]] += half[..., source]
+    return whole
+
+
+def lay_out(stage: Stage, sources: tuple[int, ...]) -> Layout:
+    """Return the layout of a stage's lookups for padded sources of a shape (sources, N, H, W)."""
+    count = len(stage.lookups)
+    _, planes, rows, row_stride = sources
+    bases = np.zeros(count, np.int64)
+    strides = np.zeros((count, MAX_SAMPLES), np.int32)
+    masks = np.zeros((count, MAX_SAMPLES), np.int32)
+    offsets = np.zeros((count, TURNS, MAX_SAMPLES), np.int64)
+    arithmetic = np.zeros((count, 3), np.int32)
+    for place, (lookup, factor) in enumerate(zip(stage.lookups, stage.factors, strict=True)):
+        lattice = lookup.lattice
+        if place + 1 < count:
+            bases[place + 1] = bases[place] + lattice.entries * stage.block**2
+        strides[place, : lattice.axes] = lattice.strides
+        masks[place, : lattice.axes] = lattice.step - 1
+        method = WALK if lattice.interval else ALL_NODES
+        arithmetic[place] = lattice.interval, STRIDE_BITS + factor.bit_length() - 1, method
+        for turns in range(TURNS):
+            source = stage.source(lookup, turns) * planes * rows * row_stride
+            turned = lookup.pattern.rotated(turns).offsets
+            offsets[place, turns] = source
+            offsets[place, turns, : lattice.axes] += [row * row_stride + column for row, column in turned]
+    return Layout(
+        bases, strides, masks, offsets, arithmetic, (stage.unit, int(stage.interpolation is Interpolation.SRLUT))
+    )
