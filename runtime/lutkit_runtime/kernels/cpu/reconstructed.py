@@ -1,18 +1,89 @@
 """Reconstructed convolution under the rotation ensemble: codes of the four turns at once, and their gradients.
 
-Floor 4: imports the op and the primitives. The reference is `ReconstructedConvolution.reference` under `Ensemble`.
+Floor 4: imports the op, the primitives and its kernels. The reference is `ReconstructedConvolution.reference` on the
+plane turned by ``rot90``, turned back.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lutkit_runtime.kernels.cpu.compiling import limit_threads
+from lutkit_runtime.kernels.cpu.dealing import new_counter
+from lutkit_runtime.kernels.cpu.reconstructed_gradient_lines import scatter_lines
+from lutkit_runtime.kernels.cpu.reconstructed_lines import BAND, CHUNK, LANE_BITS, LANES, SPREAD, reconstruct_lines
+from lutkit_runtime.ops import ReconstructedConvolution
 from lutkit_runtime.ops.ensemble import TURNS
-from lutkit_runtime.ops.reconstructed_convolution import CENTRE, HIGHEST, VALUES, ReconstructedConvolution
-from lutkit_runtime.padding import Padding
+from lutkit_runtime.ops.reconstructed_convolution import CENTRE, HIGHEST, VALUES
+
+LARGEST_SHIFT = 22
+"""A bucket's step is below 2**8 times its width; with this one it still fits 31 bits."""
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Thresholds as a table of sums, coarse enough to be small and exact nevertheless.
+
+    A sum, confined to `low` to `high`, less `low`, is bucket << shift | rest; its code is (steps[bucket] + rest) >> shift.
+
+    Parameters
+    ----------
+    steps : int32, one-dimensional
+    low, high : int
+    shift : int
+    """
+
+    steps: NDArray[np.int32]
+    low: int
+    high: int
+    shift: int
+
+
+def find_steps(thresholds: NDArray[np.int32], largest: int) -> Steps:
+    """Return the coarsest table that gives exactly the number of thresholds that a sum has reached.
+
+    Parameters
+    ----------
+    thresholds : int32, (254, 1)
+        Ascending.
+    largest : int
+        Bound of the magnitude of sums.
+    """
+    # sums never reach thresholds beyond the bound, which need no place in the table
+    places = np.clip(thresholds.reshape(-1).astype(np.int64), -largest, largest + 1)
+    low, high = int(places[0]) - 1, int(places[-1])
+    shift = LARGEST_SHIFT
+    while True:
+        starts = low + (np.arange(((high - low) >> shift) + 1) << shift)
+        reached = np.searchsorted(places, starts, side="right")
+        inside = np.searchsorted(places, starts + (1 << shift) - 1, side="right") - reached
+        if inside.max() <= 1:
+            break
+        shift -= 1
+    following = places[np.minimum(reached, HIGHEST - 1)]
+    # the rest carries over into the code from the one threshold within the bucket on, if there is one
+    carry = np.where(inside == 1, starts + (1 << shift) - following, 0)
+    return Steps(((reached << shift) + carry).astype(np.int32), low, high, shift)
+
+
+def pack_words(op: ReconstructedConvolution, table: NDArray[Any]) -> NDArray[np.uint64]:
+    """Return the tables as words of three lanes (N * groups * 256,); lanes beyond the window are 0."""
+    groups = -(-op.window // LANES)
+    entries = np.zeros((op.window, groups * LANES, VALUES), np.uint64)
+    entries[:, : op.window] = table.reshape(op.window, op.window, VALUES).astype(np.int64) + _find_bias(op)
+    lanes = entries.reshape(op.window, groups, LANES, VALUES) << (
+        np.arange(LANES, dtype=np.uint64)[:, None] * np.uint64(LANE_BITS)
+    )
+    return np.bitwise_or.reduce(lanes, axis=2).reshape(-1)
+
+
+def _find_bias(op: ReconstructedConvolution) -> int:
+    """Return what makes every entry positive."""
+    return -int(np.iinfo(op.storage).min)
 
 
 def code_maps(
@@ -22,8 +93,25 @@ def code_maps(
     planes: NDArray[np.uint8],
     threads: int | None = None,
 ) -> NDArray[np.uint8]:
-    """Return the codes of every turn (4, N, H, W), turned back; bit-identical with the op on turned planes."""
-    return code_maps_and_sums(op, table, thresholds, planes, threads)[0]
+    """Return the codes of planes in each of the four turns; bit-identical with the reference.
+
+    Parameters
+    ----------
+    op : ReconstructedConvolution
+    table : int16 or int8 as the op says, (N**2 * 256, 1)
+    thresholds : int32, (254, 1)
+        Ascending.
+    planes : uint8, (P, H, W)
+        Codes of P independent planes, H and W at least 1.
+    threads : int, optional
+        How many threads may work; the default is Numba's own setting.
+
+    Returns
+    -------
+    uint8, (4, P, H, W), 0 to 254
+        For turn r, what the op makes of ``rot90(planes, r)``, turned back.
+    """
+    return _run(op, table, thresholds, planes, threads, with_sums=False)[0]
 
 
 def code_maps_and_sums(
@@ -33,11 +121,43 @@ def code_maps_and_sums(
     planes: NDArray[np.uint8],
     threads: int | None = None,
 ) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
-    """Return the codes of every turn and the sums that they stand for, both (4, N, H, W)."""
-    sums = np.stack(
-        [np.rot90(op.sums(np.rot90(planes, turn, axes=(-2, -1)), table), -turn, axes=(-2, -1)) for turn in range(TURNS)]
-    ).astype(np.int32)
-    return np.searchsorted(thresholds.reshape(-1), sums, side="right").astype(np.uint8), sums
+    """Return the codes as `code_maps` does, and the sums that they stand for; int32, (4, P, H, W)."""
+    return _run(op, table, thresholds, planes, threads, with_sums=True)
+
+
+def _run(
+    op: ReconstructedConvolution,
+    table: NDArray[Any],
+    thresholds: NDArray[np.int32],
+    planes: NDArray[np.uint8],
+    threads: int | None,
+    *,
+    with_sums: bool,
+) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
+    count, height, width = planes.shape
+    halo = op.halo + SPREAD
+    padded = np.pad(planes, ((0, 0), (halo, halo), (halo, halo)), "edge")
+    steps = find_steps(thresholds, op.largest)
+    codes = np.empty((TURNS, *planes.shape), np.uint8)
+    sums = np.empty(codes.shape if with_sums else (0, 0, 0, 0), np.int32)
+    with limit_threads(threads) as workers:
+        reconstruct_lines(
+            padded.reshape(-1),
+            (count, height, width, halo),
+            pack_words(op, table),
+            (op.window, -(-op.window // LANES), op.first),
+            np.int32(_find_bias(op) * op.positions),
+            steps.steps,
+            (np.int32(steps.low), np.int32(steps.high), np.int32(steps.shift)),
+            with_sums,
+            np.empty(workers * LANES * (CHUNK + 2 * halo), np.uint64),
+            np.empty(workers * TURNS * (BAND + SPREAD) * (CHUNK + SPREAD), np.uint64),
+            workers,
+            new_counter(),
+            codes.reshape(-1),
+            sums.reshape(-1),
+        )
+    return codes, sums
 
 
 def code_maps_gradient(
@@ -51,23 +171,78 @@ def code_maps_gradient(
     parts: int = 2,
     with_planes: bool = True,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return the gradients to the tables (N**2 * 256, 1) and to the planes (N, H, W)."""
-    outward = ((maps == 0) & (gradient > 0)) | ((maps == HIGHEST) & (gradient < 0))
-    slopes = np.where(outward, 0, gradient * (CENTRE / op.unit) * (1 - np.tanh(sums / op.unit) ** 2))
-    values = table.reshape(op.positions, VALUES).astype(np.float64)
-    rises = np.gradient(values, axis=1)
-    to_table = np.zeros(values.shape)
-    to_planes = np.zeros(planes.shape)
-    height, width = planes.shape[1:]
-    for turn in range(TURNS):
-        for position, (row, column) in enumerate(op.offsets):
-            for _ in range(turn):
-                row, column = column, -row
-            rows = np.clip(np.arange(height) + row, 0, height - 1)
-            columns = np.clip(np.arange(width) + column, 0, width - 1)
-            read = planes[:, rows[:, None], columns]
-            to_table[position] += np.bincount(read.reshape(-1), slopes[turn].reshape(-1), VALUES)
-            if with_planes:
-                np.add.at(to_planes, (slice(None), rows[:, None], columns), slopes[turn] * rises[position][read])
-    planes_part = to_planes if with_planes else np.zeros((0, 0, 0))
-    return to_table.reshape(-1, 1).astype(np.float32), planes_part.astype(np.float32)
+    """Return the gradients to the tables and to the planes.
+
+    A code is 127 tanh(sum / unit) + 127 but for its rounding, which passes gradients unchanged; a code at 0 or 254
+    passes only gradients that would move it back inside. Between codes a table is as steep as the line through its
+    neighbours, at 0 and 255 as the last step. What a position beyond the border receives goes to the nearest pixel.
+
+    Parameters
+    ----------
+    op, table, planes
+        As for `code_maps`.
+    maps, sums
+        What `code_maps_and_sums` made of them.
+    gradient : float32, (4, P, H, W)
+        Gradient to the codes.
+    parts : int
+        The planes are worked on in this many parts at once; the order of additions depends on it alone.
+    with_planes : bool
+        Whether the gradient to the planes is wanted; otherwise it is an empty array.
+
+    Returns
+    -------
+    table_gradient : float32, (N**2 * 256, 1)
+    plane_gradient : float32, (P, H, W)
+    """
+    count, width = len(planes), int(planes.shape[-1])
+    parts = max(1, min(parts, count))
+    to_tables = np.zeros((parts, op.positions * VALUES), np.float32)
+    to_planes = np.zeros(planes.shape if with_planes else (0, 0, 0), np.float32)
+    with limit_threads(parts):
+        scatter_lines(
+            planes.reshape(-1),
+            planes.shape,
+            _find_slopes(op, maps, sums, gradient).reshape(-1),
+            _turn_offsets(op).reshape(-1),
+            op.window,
+            _find_rises(op, table).reshape(-1),
+            with_planes,
+            np.empty(parts * op.window * width, np.float32),
+            parts,
+            to_tables.reshape(-1),
+            to_planes.reshape(-1),
+        )
+    return to_tables.sum(axis=0)[:, None], to_planes
+
+
+def _find_slopes(
+    op: ReconstructedConvolution, maps: NDArray[np.uint8], sums: NDArray[np.int32], gradient: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Return the gradient to the sums, float32 (4, P, H, W)."""
+    slopes = sums.astype(np.float32)
+    slopes *= np.float32(1 / op.unit)
+    np.tanh(slopes, out=slopes)
+    slopes *= slopes
+    np.subtract(1, slopes, out=slopes)
+    slopes *= np.float32(CENTRE / op.unit)
+    slopes *= gradient
+    slopes[((maps == 0) & (gradient > 0)) | ((maps == HIGHEST) & (gradient < 0))] = 0
+    return slopes
+
+
+def _find_rises(op: ReconstructedConvolution, table: NDArray[Any]) -> NDArray[np.float32]:
+    """Return how steep every table is at every code, float32 (N**2, 256)."""
+    values = table.reshape(op.positions, VALUES).astype(np.float32)
+    codes = np.arange(VALUES)
+    above, below = np.minimum(codes + 1, VALUES - 1), np.maximum(codes - 1, 0)
+    return (values[:, above] - values[:, below]) / (above - below).astype(np.float32)
+
+
+def _turn_offsets(op: ReconstructedConvolution) -> NDArray[np.int64]:
+    """Return row and column of every position in every turn, (4, N**2, 2), as `IndexPattern.rotated` turns them."""
+    offsets = [np.array(op.offsets, np.int64)]
+    for _ in range(1, TURNS):
+        row, column = offsets[-1].T
+        offsets.append(np.stack([column, -row], axis=1))
+    return np.stack(offsets)
