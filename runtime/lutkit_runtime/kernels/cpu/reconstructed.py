@@ -56,18 +56,22 @@ def find_steps(thresholds: NDArray[np.int32], largest: int) -> Steps:
     # sums never reach thresholds beyond the bound, which need no place in the table
     places = np.clip(thresholds.reshape(-1).astype(np.int64), -largest, largest + 1)
     low, high = int(places[0]) - 1, int(places[-1])
-    shift = LARGEST_SHIFT
-    while True:
-        starts = low + (np.arange(((high - low) >> shift) + 1) << shift)
-        reached = np.searchsorted(places, starts, side="right")
-        inside = np.searchsorted(places, starts + (1 << shift) - 1, side="right") - reached
-        if inside.max() <= 1:
-            break
-        shift -= 1
-    following = places[np.minimum(reached, HIGHEST - 1)]
-    # the rest carries over into the code from the one threshold within the bucket on, if there is one
-    carry = np.where(inside == 1, starts + (1 << shift) - following, 0)
+    shift = _find_shift(places - low)
+    starts = low + (np.arange(((high - low) >> shift) + 1) << shift)
+    reached = np.searchsorted(places, starts, side="right")
+    following = places[np.minimum(reached, HIGHEST - 1)] - starts
+    # from the one threshold within a bucket on, if there is one, the rest carries over into the code
+    carry = np.where((following > 0) & (following < 1 << shift), (1 << shift) - following, 0)
     return Steps(((reached << shift) + carry).astype(np.int32), low, high, shift)
+
+
+def _find_shift(places: NDArray[np.int64]) -> int:
+    """Return the largest shift with which no bucket holds two thresholds, not counting those at its start."""
+    for shift in range(LARGEST_SHIFT, 0, -1):
+        inside = places[places & ((1 << shift) - 1) != 0] >> shift
+        if (np.diff(inside) > 0).all():
+            return shift
+    return 0
 
 
 def pack_words(op: ReconstructedConvolution, table: NDArray[Any]) -> NDArray[np.uint64]:
