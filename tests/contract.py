@@ -14,7 +14,7 @@ import numpy as np
 from colour_models import colour_programs, identity_nodes, make_adaptive, make_program
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from strategies import fill_tables, patterns, stages
+from strategies import fill_tables, fill_thresholds, patterns, stages
 
 from lutkit.configuration import AnyConfig
 from lutkit.families import FAMILIES, find_family
@@ -34,6 +34,7 @@ from lutkit_runtime.ops import (
     Lookup,
     Op,
     Predictor,
+    ReconstructedConvolution,
     Requantise,
     TableFusion,
 )
@@ -109,6 +110,22 @@ def _draw_ensembles(draw: st.DrawFn) -> Example:
     return _complete(draw, *draw(stages(blocks=(1, 3))))
 
 
+@st.composite
+def _draw_convolutions(draw: st.DrawFn) -> Example:
+    window = draw(st.sampled_from((3, 5, 7, 9)))
+    op = ReconstructedConvolution(
+        output=draw(st.sampled_from(("result", "codes"))),
+        input="image",
+        slot="stage1/window",
+        post="stage1/window/thresholds",
+        window=window,
+        first=draw(st.integers(1 - window, 0)),
+        storage=draw(st.sampled_from(("int16", "int8"))),
+    )
+    rest = draw(stages(source="codes", blocks=(1,))) if op.output == "codes" else ()
+    return _complete(draw, op, *rest)
+
+
 def _complete(draw: st.DrawFn, *ops: Op) -> Example:
     program = Program(family="test", task="sr", ops=ops)
     return Example(program, fill_tables(program, draw(st.integers(0, 2**32 - 1))))
@@ -142,6 +159,20 @@ OP_CASES: dict[type[Any], OpCase] = {
     ),
     Add: OpCase(_draw_sums(), ({"terms": ()},)),
     Requantise: OpCase(_draw_roundings(), ({"divisor": 0}, {"divisor": (1 << 24) + 1}, {"bias": (1 << 30) + 1})),
+    ReconstructedConvolution: OpCase(
+        _draw_convolutions(),
+        (
+            {"window": 4},
+            {"window": 11},
+            {"first": 1},
+            {"first": -9},
+            {"storage": "int32"},
+            {"unit": 0.0},
+            {"unit": NOT_A_NUMBER},
+            {"unit": 2.0**31},
+            {"post": "stage1/window"},
+        ),
+    ),
     Ensemble: OpCase(_draw_ensembles(), ({"body": ()}, {"input": "nothing"})),
     ColourLookup: OpCase(
         _lookups_of_colours(),
@@ -268,6 +299,7 @@ def fill_program(program: Program, seed: int) -> Example:
         elif name not in tables:
             limits = np.iinfo(slot.dtype)
             tables[name] = random.integers(limits.min, limits.max, slot.shape, slot.dtype, endpoint=True)
+    tables |= fill_thresholds(program, random)
     return Example(msgspec.structs.replace(program, ops=tuple(ops)), tables)
 
 

@@ -1,6 +1,7 @@
 """Hypothesis strategies for programs, tables and images, shared by the tests of the runtime."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 
 from lutkit_runtime.interpolation import Interpolation
 from lutkit_runtime.lattice import Lattice
-from lutkit_runtime.ops import Add, BodyOp, Ensemble, Lookup, Op, Requantise
+from lutkit_runtime.ops import Add, BodyOp, Ensemble, Lookup, Op, ReconstructedConvolution, Requantise
 from lutkit_runtime.padding import Padding
 from lutkit_runtime.pattern import IndexPattern
 from lutkit_runtime.program import Program
@@ -25,7 +26,7 @@ class Filled:
     """A program with its tables."""
 
     program: Program
-    tables: dict[str, NDArray[np.int8]]
+    tables: dict[str, NDArray[Any]]
 
 
 def patterns(samples: int, reach: int = 4) -> st.SearchStrategy[IndexPattern]:
@@ -84,12 +85,22 @@ def stages(
     )
 
 
-def fill_tables(program: Program, seed: int) -> dict[str, NDArray[np.int8]]:
-    """Return random tables over the whole range of int8 for every slot."""
+def fill_tables(program: Program, seed: int) -> dict[str, NDArray[Any]]:
+    """Return random tables over the whole range of their types for every slot; thresholds ascend."""
     random = np.random.default_rng(seed)
+    tables: dict[str, NDArray[Any]] = {}
+    for name, slot in program.slots.items():
+        limits = np.iinfo(slot.dtype)
+        tables[name] = random.integers(limits.min, limits.max, slot.shape, slot.dtype, endpoint=True)
+    return tables | fill_thresholds(program, random)
+
+
+def fill_thresholds(program: Program, random: np.random.Generator) -> dict[str, NDArray[np.int32]]:
+    """Return ascending thresholds among the sums that random tables give, for every slot of thresholds."""
     return {
-        name: random.integers(-128, 128, (slot.entries, slot.outputs), dtype=np.int8)
-        for name, slot in program.slots.items()
+        op.post: np.sort(random.normal(0, op.window * op.levels, op.slots[op.post].shape), axis=0).astype(np.int32)
+        for op in program.inner_ops()
+        if isinstance(op, ReconstructedConvolution)
     }
 
 
