@@ -29,6 +29,8 @@ def _list_kinds() -> Iterable[str]:
         "lutkit import models/sr_x4sdy --as mulut -o mulut.h5",
         "lutkit import Model_200000.state.npz --as mulut -o runs/published",
         "lutkit import my_tables --as mulut --pattern q=0,0:0,1:2,0:1,2 -o mine.h5",
+        "lutkit import TinyLUT_LUT --as tinylut -o tinylut.h5",
+        "lutkit import LUTs/ShiftLUT_sr_s0_int --as shiftlut -o shiftlut.h5",
         "lutkit import LUTs.pth classifier.pth --as adaptive-3dlut -o retouch.h5",
         "lutkit import look.cube --as cube -o look.h5",
         "lutkit import shots.ccc --as ocio --correction shot-7 -o look.h5",

@@ -14,6 +14,8 @@ from lutkit_runtime.errors import FormatError
 IMPORTERS: dict[str, str] = {
     "mulut": "lutkit.formats.mulut_tables:import_tables",
     "sr-lut": "lutkit.formats.srlut_tables:import_tables",
+    "tinylut": "lutkit.formats.tinylut_tables:import_tables",
+    "shiftlut": "lutkit.formats.shiftlut_tables:import_tables",
     "adaptive-3dlut": "lutkit.formats.adaptive_networks:import_model",
     "cube": "lutkit.formats.colour_luts:import_cube",
     "hald": "lutkit.formats.colour_luts:import_hald",

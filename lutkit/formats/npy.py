@@ -75,35 +75,72 @@ def read_table(path: Path) -> PublishedTable:
     FormatError
         Unless it is an int8 array of (entries, outputs) or (entries, 1, r, r) in a complete file and nothing more.
     """
+    content = read_content(path, "a .npy file", MAX_TABLE_BYTES)
+    header = _read_header(path, content)
+    if header.dtype != np.dtype(np.int8):
+        raise FormatError(f"{path} holds {header.dtype} values; int8 is needed: quantise the table first")
+    shape = header.shape
+    if len(shape) not in (2, 4) or min(shape) < 1 or (len(shape) == 4 and (shape[1] != 1 or shape[2] != shape[3])):
+        raise FormatError(f"{path} has shape {shape}; a table is (entries, outputs) or (entries, 1, r, r)")
+    return PublishedTable(path, _read_values(path, content, header), hashlib.sha256(content).hexdigest())
+
+
+def read_content(path: Path, wanted: str, limit: int) -> bytes:
+    """Return the bytes of an ordinary file of at most `limit` bytes; raise FormatError, asking for `wanted`, otherwise."""
     try:
         if not path.is_file():
             problem = (
                 "is a folder" if path.is_dir() else "does not exist" if not path.exists() else "is no ordinary file"
             )
-            raise FormatError(f"{path} {problem}: name a .npy file")
+            raise FormatError(f"{path} {problem}: name {wanted}")
         size = path.stat().st_size
-        if size > MAX_TABLE_BYTES:
-            raise FormatError(f"{path} has {size} bytes; tables of at most {MAX_TABLE_BYTES} are read")
-        content = path.read_bytes()
+        if size > limit:
+            raise FormatError(f"{path} has {size} bytes; tables of at most {limit} are read")
+        return path.read_bytes()
     except OSError as problem:
         reason = problem.strerror or str(problem)
         raise FormatError(f"cannot read {path} ({reason}): check the name and the permissions") from None
     except ValueError:
         raise FormatError(f"cannot read {str(path)!r}: this is no file name") from None
-    shape, fortran_order, start = _read_header(path, content)
-    if len(shape) not in (2, 4) or min(shape) < 1 or (len(shape) == 4 and (shape[1] != 1 or shape[2] != shape[3])):
-        raise FormatError(f"{path} has shape {shape}; a table is (entries, outputs) or (entries, 1, r, r)")
-    if len(content) - start != math.prod(shape):
+
+
+def parse_array(place: Path | str, content: bytes) -> NDArray[Any]:
+    """Return the array of numbers that the bytes of a .npy file hold, of whatever shape.
+
+    Raises FormatError, naming the place, unless it is an array of integers or floats, complete, with nothing after it.
+    """
+    header = _read_header(place, content)
+    if header.dtype.kind not in "iuf":
+        raise FormatError(f"{place} holds {header.dtype} values; integers or floats are needed")
+    if any(length < 1 for length in header.shape):
+        raise FormatError(f"{place} has shape {header.shape}; an array that is not empty is needed")
+    return _read_values(place, content, header)
+
+
+@dataclass(frozen=True)
+class _Header:
+    """What stands before the values, and where they start."""
+
+    shape: tuple[int, ...]
+    fortran_order: bool
+    dtype: np.dtype[Any]
+    start: int
+
+
+def _read_values(place: Path | str, content: bytes, header: _Header) -> NDArray[Any]:
+    """Return the values; raise FormatError unless there are as many as the header declares."""
+    declared = math.prod(header.shape)
+    if len(content) - header.start != declared * header.dtype.itemsize:
         raise FormatError(
-            f"{path} holds {len(content) - start} values but declares {math.prod(shape)}: it is damaged, copy it again"
+            f"{place} holds {(len(content) - header.start) // header.dtype.itemsize} values but declares {declared}: it is "
+            "damaged, copy it again"
         )
-    values = np.frombuffer(content, np.int8, offset=start)
-    array = values.reshape(shape, order="F" if fortran_order else "C")
-    return PublishedTable(path, array, hashlib.sha256(content).hexdigest())
+    values = np.frombuffer(content, header.dtype, offset=header.start)
+    return values.reshape(header.shape, order="F" if header.fortran_order else "C")
 
 
-def _read_header(path: Path, content: bytes) -> tuple[tuple[int, ...], bool, int]:
-    """Return shape, memory order and where the values start; raise FormatError unless the file holds int8 values."""
+def _read_header(path: Path | str, content: bytes) -> _Header:
+    """Return what the header says; raise FormatError where there is none."""
     for start, kind in _OTHER_FILES.items():
         if content.startswith(start):
             raise FormatError(f"{path} is {kind}; a table is one array in a .npy file: save it with numpy.save")
@@ -119,9 +156,7 @@ def _read_header(path: Path, content: bytes) -> tuple[tuple[int, ...], bool, int
     except Exception as problem:  # the header is a Python literal, whose parser fails in many ways
         reason = str(problem).partition("\n")[0][:120]
         raise FormatError(f"{path} is no .npy file of an array ({reason}): save the table with numpy.save") from None
-    if dtype != np.dtype(np.int8):
-        raise FormatError(f"{path} holds {dtype} values; int8 is needed: quantise the table first")
-    return shape, fortran_order, stream.tell()
+    return _Header(shape, fortran_order, dtype, stream.tell())
 
 
 def write_table(array: NDArray[np.int8]) -> bytes:
