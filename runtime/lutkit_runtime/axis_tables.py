@@ -26,18 +26,13 @@ class AxisTables(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     low, size : int
         The values that index the tables are low to low + size - 1; size is 2 to 256.
     steps : tuple of tuple of int
-        Distance between nodes for every tap and output: a power of two, 1 to 64. Nodes stand at 0, step, 2 step, ...
-        from the lowest index on, to the first at or beyond the highest index plus one; with step 1 at every index.
-    gains : tuple of float
-        Factor of each tap, above 0 and at most 1, by which a value is multiplied and rounded half to even (both in
-        float32) to make the index, so that tables of values that rarely differ are shorter; empty: the value is the
-        index.
+        Distance between nodes for every tap and output: a power of two, 1 to 64. Nodes stand at low, low + step,
+        low + 2 step, ... to the first at or beyond low + size; with step 1 at every value.
     """
 
     low: int
     size: int
     steps: tuple[tuple[int, ...], ...]
-    gains: tuple[float, ...] = ()
 
     def validate(self, owner: str) -> None:
         """Raise ProgramError, naming the op that reads the tables, where a field is out of range."""
@@ -53,30 +48,17 @@ class AxisTables(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                         f"op '{owner}' has a table with nodes every {step} values; powers of two to {LARGEST_STEP} are "
                         "possible"
                     )
-        if self.gains and len(self.gains) != len(self.steps):
-            raise ProgramError(f"op '{owner}' has {len(self.gains)} gains for {len(self.steps)} taps")
-        if not all(0 < gain <= 1 for gain in self.gains):
-            raise ProgramError(f"op '{owner}' has a gain outside 0 to 1")
 
     @property
     def denominator(self) -> int:
         """By how much expanded values are larger than entries: the largest step."""
         return max((step for steps in self.steps for step in steps), default=1)
 
-    def index(self) -> NDArray[np.int64]:
-        """Return the index of every value of every tap, from 0 on, (taps, size)."""
-        values = np.arange(self.low, self.low + self.size)
-        if not self.gains:
-            return np.broadcast_to(values - self.low, (len(self.steps), self.size))
-        scaled = np.rint(values.astype(np.float32) * np.array(self.gains, np.float32)[:, None]).astype(np.int64)
-        return scaled - scaled[:, :1]
-
     @property
     def nodes(self) -> NDArray[np.int64]:
         """Number of entries of every table, (taps, outputs)."""
-        spans = self.index()[:, -1:] + 1
         steps = np.array(self.steps, np.int64)
-        return np.where(steps == 1, spans, -(-spans // steps) + 1)
+        return np.where(steps == 1, self.size, -(-self.size // steps) + 1)
 
     @property
     def entries(self) -> int:
@@ -88,7 +70,7 @@ class AxisTables(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         nodes = self.nodes
         starts = np.concatenate([[0], np.cumsum(nodes.reshape(-1))[:-1]]).reshape(nodes.shape)
         steps = np.array(self.steps, np.int64)
-        places = self.index()[:, :, None]
+        places = np.arange(self.size)[None, :, None]
         cells, fractions = places // steps[:, None, :], places % steps[:, None, :]
         lower = starts[:, None, :] + cells
         upper = np.where(fractions > 0, lower + 1, lower)
