@@ -53,10 +53,10 @@ def find_steps(thresholds: NDArray[np.int32], largest: int) -> Steps:
     largest : int
         Bound of the magnitude of sums.
     """
-    # sums never reach thresholds beyond the bound, which need no place in the table
-    places = np.clip(thresholds.reshape(-1).astype(np.int64), -largest, largest + 1)
-    low, high = int(places[0]) - 1, int(places[-1])
-    shift = _find_shift(places - low)
+    places = thresholds.reshape(-1).astype(np.int64)
+    # thresholds beyond the bound need no place in the table: above it none is reached, below it all are
+    low, high = (max(-largest, min(int(end), largest)) for end in (places[0] - 1, places[-1]))
+    shift = _find_shift(places[(places > low) & (places <= high)] - low)
     starts = low + (np.arange(((high - low) >> shift) + 1) << shift)
     reached = np.searchsorted(places, starts, side="right")
     following = places[np.minimum(reached, HIGHEST - 1)] - starts

@@ -127,8 +127,8 @@ def reconstruct_lines(
     line = width + 2 * halo
     reach = halo - SPREAD
     room = CHUNK + 2 * halo
-    across = CHUNK + SPREAD
-    per_turn = (BAND + SPREAD) * across
+    across = min(CHUNK, width) + SPREAD
+    per_turn = (min(BAND, height) + SPREAD) * across
     for worker in prange(workers):
         looked = worker * LANES * room
         # the first sum of each turn, at the corner of a rectangle that reaches SPREAD right, down, left or up
