@@ -33,7 +33,7 @@ from lutkit.recipe import Recipe  # noqa: E402
 from lutkit.run import Run  # noqa: E402
 from lutkit.fillings import TableFilling  # noqa: E402
 from lutkit.skeleton import run_program  # noqa: E402
-from lutkit.trainable import TableModel, run_tables  # noqa: E402
+from lutkit.trainable import TableModel, add_thresholds, run_tables  # noqa: E402
 from lutkit.workbench import FinetuneJob, Watch  # noqa: E402
 from lutkit_runtime.artefact import Artefact, read_artefact, write_artefact  # noqa: E402
 from lutkit_runtime.engine import Model  # noqa: E402
@@ -101,7 +101,8 @@ def forward_every_way(program, tables, image):
     """Return what finetuning computes of an image (H, W, 3): as it does, and through plain torch ops."""
     planes = torch.from_numpy(image.transpose(2, 0, 1).astype(np.float32))
     model = TableModel(program, tables)
-    fillings = {slot: TableFilling(table) for slot, table in model.tables.items()}
+    slots = program.slots
+    fillings = {slot: TableFilling(table, slots[slot].quantiser) for slot, table in model.tables.items()}
     results = (model.run(planes, None), run_program(program, planes, fillings))
     return [result.detach().numpy().transpose(1, 2, 0) for result in results]
 
@@ -122,7 +123,10 @@ def test_forward_is_the_runtimes_on_every_backend(name):
 @settings(max_examples=15, deadline=None)
 @given(filled_programs(), images(largest=6))
 def test_forward_is_the_runtimes_for_any_program(filled, image):
-    tables = {slot: np.maximum(table, -127) for slot, table in filled.tables.items()}  # what a quantiser makes
+    slots = filled.program.slots
+    # what a quantiser makes, and thresholds that follow from the ops
+    tables = {slot: np.maximum(table, -slots[slot].quantiser.levels) for slot, table in filled.tables.items()}
+    tables = add_thresholds(filled.program, tables)
     expected = Model(filled.program, tables).apply(image, backend="numpy")
     for result in forward_every_way(filled.program, tables, image):
         assert np.array_equal(result, expected)

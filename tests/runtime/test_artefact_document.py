@@ -53,10 +53,10 @@ def documented_colours(documented: dict[str, Any]) -> Callable[..., np.ndarray]:
 
 
 def run(artefact: Artefact, plane: np.ndarray) -> np.ndarray:
-    planes: dict[str, Any] = {artefact.program.input: plane}
+    planes: dict[str, Any] = {artefact.program.input: plane[None]}
     for op in artefact.program.ops:
         planes[op.output] = op.reference(planes, artefact.tables)
-    return planes[artefact.program.output]
+    return planes[artefact.program.output][0]
 
 
 @settings(max_examples=60, deadline=None)

@@ -49,10 +49,10 @@ def test_same_bytes_from_every_backend_tile_and_thread_count(
     filled: Filled, image: np.ndarray, tile: int, threads: int | None, backend: str
 ) -> None:
     model = Model(filled.program, filled.tables)
-    named = {filled.program.input: np.moveaxis(image, 2, 0)}
+    named = {filled.program.input: np.moveaxis(image, 2, 0)[:, None]}
     for op in filled.program.ops:
         named[op.output] = op.reference(named, filled.tables)
-    expected = np.moveaxis(named[filled.program.output], 0, 2)
+    expected = np.moveaxis(named[filled.program.output][:, 0], 0, 2)
     np.testing.assert_array_equal(model.apply(image, tile=tile, threads=threads, backend=backend), expected)
     np.testing.assert_array_equal(model.apply(image, threads=threads, backend=backend), expected)
 

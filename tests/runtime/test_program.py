@@ -62,10 +62,10 @@ def test_json_round_trip(filled: Filled) -> None:
 
 
 def run(filled: Filled, plane: np.ndarray) -> np.ndarray:
-    planes = {filled.program.input: plane}
+    planes = {filled.program.input: plane[None]}
     for op in filled.program.ops:
         planes[op.output] = op.reference(planes, filled.tables)
-    return planes[filled.program.output]
+    return planes[filled.program.output][0]
 
 
 @settings(deadline=None, max_examples=50)
