@@ -6,13 +6,23 @@ from msgspec import structs
 
 torch = pytest.importorskip("torch")
 
-from lutkit.families import mulut, srlut  # noqa: E402
+from lutkit.families import mulut, rclut, srlut  # noqa: E402
 from lutkit.families.spatial import read_patterns  # noqa: E402
-from lutkit.fused import claim_program, run_stages, run_touched  # noqa: E402
 from lutkit.fillings import TableFilling  # noqa: E402
+from lutkit.fused import claim_program, run_stages, run_touched  # noqa: E402
 from lutkit.skeleton import run_program  # noqa: E402
-from lutkit_runtime.ops import Lookup  # noqa: E402
+from lutkit_runtime.ops import Lookup, ReconstructedConvolution  # noqa: E402
 from lutkit_runtime.program import Program  # noqa: E402
+
+
+def settle(program: Program) -> Program:
+    """Give reconstructed convolutions units at which random tables make all codes."""
+
+    def change(op):
+        return structs.replace(op, unit=45000.0) if isinstance(op, ReconstructedConvolution) else op
+
+    return program.replace_ops(change)
+
 
 PROGRAMS = {
     "mulut-x2": mulut.build_program(read_patterns("sdy"), stages=2, scale=2, interval=5),
@@ -22,15 +32,26 @@ PROGRAMS = {
     ),
     "sr-lut-v": srlut.build_program("v", scale=3, interval=0),
     "sr-lut-compat": srlut.build_program("s", scale=2, interval=6, compat=True),
+    "rclut": settle(rclut.skeleton(rclut.RclutConfig(scale=2, interval=5))),
+    "rclut-x1": settle(rclut.skeleton(rclut.RclutConfig(rc=(3, 7), wide=7, scale=1, interval=6, compat=True))),
+    "mulut-mixed-windows": settle(
+        mulut.build_program(read_patterns("sy"), stages=2, scale=2, interval=6, windows=(3, None))
+    ),
 }
 
 
 def make_tables(program, seed):
+    """Return random tables, some entries of which lie beyond the levels of their slots."""
     rng = np.random.default_rng(seed)
+    slots = {op.slot: program.slots[op.slot] for op in program.table_ops()}
     return {
-        name: torch.from_numpy(rng.uniform(-135, 135, (slot.entries, slot.outputs)).astype(np.float32))
-        for name, slot in program.slots.items()
+        name: torch.from_numpy((rng.uniform(-1.06, 1.06, slot.shape) * slot.quantiser.levels).astype(np.float32))
+        for name, slot in slots.items()
     }
+
+
+def make_fillings(program, tables):
+    return {name: TableFilling(table, program.slots[name].quantiser) for name, table in tables.items()}
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
@@ -41,7 +62,7 @@ def test_fused_equals_ops_forward_and_backward(name):
     rng = np.random.default_rng(7)
     planes = torch.from_numpy(rng.integers(0, 256, (3, 6, 5)).astype(np.float32))
     tables = make_tables(program, 3)
-    fillings = {name: TableFilling(table.clone().requires_grad_()) for name, table in tables.items()}
+    fillings = make_fillings(program, {name: table.clone().requires_grad_() for name, table in tables.items()})
     weights = torch.from_numpy(rng.normal(size=(3, 6 * program.scale, 5 * program.scale)).astype(np.float32))
 
     expected = run_program(program, planes, fillings)
@@ -54,7 +75,7 @@ def test_fused_equals_ops_forward_and_backward(name):
     for slot, filling in fillings.items():
         slope = filling.values.grad
         # Beyond the levels a trainable value is clamped; automatic differentiation stops there, the trainer clamps values.
-        inside = tables[slot].detach().abs() <= 127
+        inside = tables[slot].detach().abs() <= filling.quantiser.levels
         scale = slope.abs().max()
         assert scale > 0
         torch.testing.assert_close(parameters[slot].grad[inside] / scale, slope[inside] / scale, rtol=1e-4, atol=1e-6)
@@ -77,17 +98,20 @@ def test_touched_entries_equal_whole_tables_forward_and_backward(name):
     rng = np.random.default_rng(11)
     planes = torch.from_numpy(rng.integers(0, 256, (2, 5, 4)).astype(np.float32))
     weights = torch.from_numpy(rng.normal(size=(2, 5 * program.scale, 4 * program.scale)).astype(np.float32))
-    whole = {slot: table.clamp(-127, 127).requires_grad_() for slot, table in make_tables(program, 3).items()}
+    whole = {
+        slot: program.slots[slot].quantiser.confine(table).requires_grad_()
+        for slot, table in make_tables(program, 3).items()
+    }
     some = {slot: table.detach().clone().requires_grad_() for slot, table in whole.items()}
     asked = []
 
     def entries(lookup, rows):
-        asked.append(len(rows) / lookup.lattice.entries)
+        asked.append(len(rows) / lookup.entries)
         return some[lookup.slot][torch.from_numpy(rows)]
 
-    expected = run_program(program, planes, {slot: TableFilling(table) for slot, table in whole.items()})
+    expected = run_program(program, planes, make_fillings(program, whole))
     (expected * weights).sum().backward()
-    result = run_touched(stages, planes, entries)
+    result = run_touched(stages, planes, entries, some)
     (result * weights).sum().backward()
 
     assert torch.equal(result, expected)

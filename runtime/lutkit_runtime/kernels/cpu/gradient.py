@@ -77,7 +77,7 @@ def stage_gradient(
     parts = max(1, min(parts, count))
     padded = pad_sources(stage, planes, maps)
     layout = lay_out(stage, padded.shape)
-    joined = join_entries(tables)
+    joined = join_entries(stage, tables)
     sums = np.zeros((parts, joined.size), np.float32)
     wanted = np.array([with_planes or lookup.input != stage.input for lookup in stage.lookups])
     source_sums = np.zeros(padded.shape if wanted.any() else (0, 0, 0, 0), np.float32)

@@ -46,10 +46,10 @@ class Layout:
 
 def join_tables(stage: Stage, tables: Mapping[str, NDArray[np.int8]]) -> NDArray[np.int8]:
     """Return the tables of a stage's lookups one after the other, as the kernels want them; int8, one-dimensional."""
-    return join_entries([tables[lookup.slot] for lookup in stage.lookups])
+    return join_entries(stage, [tables[lookup.slot] for lookup in stage.lookups])
 
 
-def join_entries(tables: Sequence[NDArray[np.int8]]) -> NDArray[np.int8]:
+def join_entries(stage: Stage, tables: Sequence[NDArray[np.int8]]) -> NDArray[np.int8]:
     """Return one table per lookup as `join_tables` does."""
     # the kernel reads whole lanes, and so a little past the last row
     return np.concatenate([*(table.reshape(-1) for table in tables), np.zeros(LANES, np.int8)])

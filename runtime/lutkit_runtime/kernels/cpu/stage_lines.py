@@ -126,13 +126,18 @@ def _address_nodes(padded, first, strides, outputs, rows, scratch, count):
 
 
 @njit(inline="always")
-def _accumulate_nodes(table, base, rows, unit, scratch, sums, first_sum, lanes, count):
-    """Twin of `_accumulate` for the rows of `_address_nodes`."""
+def _accumulate_nodes(table, base, rows, unit, scratch, codes, first_code, sums, first_sum, lanes, count):
+    """Twin of `_accumulate` for the rows of `_address_nodes`; `codes` is scratch.
+
+    Whole rows are moved first, so that one long loop can add them: so few operations per lane would not be vectorised.
+    """
     for x in range(count):
         row = base + _U(rows[scratch + x])
-        to = first_sum + x * lanes
+        to = first_code + x * lanes
         for k in range(lanes):
-            sums[to + k] += unit * table[row + k]
+            codes[to + k] = np.uint8(table[row + k])
+    for i in range(count * lanes):
+        sums[first_sum + i] += unit * np.int8(codes[first_code + i])
 
 
 @njit(inline="always")
@@ -258,7 +263,19 @@ def run_lines(
                             to_sum = first_sum + _U(turn) * per_turn
                             if arithmetic[lookup, 2] == ALL_NODES:
                                 _address_nodes(padded, places, stride, _I(outputs), rows, scratch, count)
-                                _accumulate_nodes(table, base, rows, _I(unit), scratch, sums, to_sum, lanes, count)
+                                _accumulate_nodes(
+                                    table,
+                                    base,
+                                    rows,
+                                    _I(unit),
+                                    scratch,
+                                    codes,
+                                    first_code,
+                                    sums,
+                                    to_sum,
+                                    lanes,
+                                    count,
+                                )
                                 continue
                             _address(
                                 padded,
