@@ -4,6 +4,7 @@ from hypothesis import strategies as st
 from small_ops import axis_lookups
 
 from lutkit_runtime.ops import CODES, Add, BitField, BodyOp, Ensemble, PixelShuffle, Requantise
+from lutkit_runtime.ops.axis_lookup import LARGEST_ENTRY
 from lutkit_runtime.padding import Padding
 
 
@@ -17,7 +18,8 @@ def axis_networks(draw: st.DrawFn, *, source: str = "image", result: str = "resu
         network.add(PixelShuffle(output="turn", input=last, block=blocks))
     total = Ensemble(output="turns", input=source, body=tuple(network.body))
     added = source if blocks == 1 and draw(st.booleans()) else None
-    bias, divisor = draw(st.integers(-200, 300)), draw(st.integers(1, 9))
+    divisor = draw(st.integers(1, 5))
+    bias = draw(st.integers(-20, 275)) * divisor + draw(st.integers(0, divisor))
     return total, Requantise(output=result, input=total.output, bias=bias, divisor=divisor, residual=added)
 
 
@@ -76,13 +78,14 @@ class _Network:
             weights = draw(st.sampled_from(((), tuple(weights))))
             terms = [self.add(Add(output=f"{layer}/sum", terms=tuple(terms), weights=weights))]
         addable = [name for name in sources if self.planes[name].channels in (1, width)]
-        low = draw(st.integers(-128, 100))
+        low = draw(st.integers(-128, 50))
+        unit = max(self.planes[terms[0]].largest // LARGEST_ENTRY, 1)
         return self.add(
             Requantise(
                 output=layer,
                 input=terms[0],
-                bias=draw(st.integers(-500, 500)),
-                divisor=draw(st.integers(1, 600)),
+                bias=draw(st.integers(-40, 40)) * unit,
+                divisor=draw(st.integers(1, 2 * unit)),
                 residual=draw(st.sampled_from((None, *addable))),
                 low=low,
                 high=draw(st.integers(low + 1, 127)),
