@@ -148,23 +148,22 @@ class WindowFunctions(nn.Module):
         self._activation = activation
         self.enter_weight = nn.Parameter(torch.randn(positions, width))
         self.enter_bias = nn.Parameter(-self.enter_weight.detach() * torch.rand(positions, width))
-        self.leave_weight = nn.Parameter(torch.randn(positions, width) * (0.1 / width**0.5 / positions**0.5))
+        self.leave_weight = nn.Parameter(torch.randn(positions, width) * (0.1 / width**0.5))
         self.leave_bias = nn.Parameter(torch.zeros(positions))
         line = torch.zeros(positions)
-        line[anchor] = 2 * self.START_SLOPE
+        # of a mean over all positions
+        line[anchor] = 2 * self.START_SLOPE * positions
         self.line = nn.Parameter(line)
         with torch.no_grad():
-            self.leave_bias[anchor] = -self.START_SLOPE
+            self.leave_bias[anchor] = -self.START_SLOPE * positions
 
     def forward(self) -> torch.Tensor:
         """Return the functions at all codes / 255, (positions, 256), whose mean over the window is the argument of tanh."""
-        positions = len(self.line)
         samples = torch.arange(256, device=self.line.device) / 255
         hidden = self.enter_weight[:, None, :] * samples[None, :, None] + self.enter_bias[:, None, :]
         hidden = torch.relu(hidden) if self._activation else hidden
         values = (hidden * self.leave_weight[:, None, :]).sum(dim=-1) + self.leave_bias[:, None]
-        # the mean over many positions of functions that large: steps of the optimiser mean the same for every window
-        return positions * (values + self.line[:, None] * samples)
+        return values + self.line[:, None] * samples
 
 
 class AxisFunctions(nn.Module):
