@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from lutkit.compression import choose_diagonal, compress_program, describe_diagonal, describe_tables
 from lutkit.configuration import AnyConfig, describe_training
 from lutkit.degradation import Task
 from lutkit.evaluate import Pair, mean_finite_psnr, score_pairs
@@ -21,9 +22,17 @@ from lutkit_runtime.errors import DataError
 from lutkit_runtime.ops import Lookup
 from lutkit_runtime.program import Program, TableOp, Tables
 
+FULL_ROWS_AT_MOST = 1 << 20
+"""Where all tables have no more rows than this, what compression alone costs is measured, too: it takes seconds."""
+
 
 def transfer_networks(
-    model: NetworkModel, interval: int, *, storage: str | None = None, show_progress: bool = False
+    model: NetworkModel,
+    interval: int,
+    *,
+    storage: str | None = None,
+    diagonal: int | None = None,
+    show_progress: bool = False,
 ) -> tuple[Program, dict[str, NDArray[Any]]]:
     """Return the program at an interval and the table of every slot, (entries, outputs) of the slot's type.
 
@@ -35,10 +44,15 @@ def transfer_networks(
     interval : int
     storage : str, optional
         int16 or int8, for the tables of reconstructed convolutions.
+    diagonal : int, optional
+        Compress tables of four samples, of which only the kept nodes are evaluated: so many nodes beside the diagonal,
+        and every second one elsewhere.
     show_progress : bool
 
     Raises
     ------
+    OptionError
+        Where there is nothing to compress.
     ProgramError
         Where the lattice is impossible.
     ArtefactError
@@ -47,6 +61,8 @@ def transfer_networks(
         Where they do not fit in memory.
     """
     program = model.program_at(interval, storage)
+    if diagonal is not None:
+        program = compress_program(program, choose_diagonal(program, diagonal))
     table_shapes(program)
     slots = program.slots
     total = sum(slots[op.slot].entries for op in program.table_ops())
@@ -89,23 +105,42 @@ def measure_transfer(
     task: Task,
     description: str,
     *,
+    full: tuple[Program, Tables] | None = None,
     show_progress: bool = False,
 ) -> Fidelity:
-    """Return what the tables lose against the networks, evaluated at every sample, on image pairs."""
+    """Return what the tables lose against the networks, evaluated at every sample, on image pairs.
+
+    `full` is the program with its tables before compression, if that is to be measured, too.
+    """
     network = mean_finite_psnr(score_pairs(model.restore, pairs, task, show_progress=show_progress))
-    return Fidelity(network, validate_tables(program, tables, pairs, task), len(pairs), description)
+    uncompressed = None if full is None else validate_tables(*full, pairs, task)
+    table = validate_tables(program, tables, pairs, task)
+    return Fidelity(network, table, len(pairs), description, full=uncompressed)
+
+
+def transfer_in_full(model: NetworkModel, interval: int, storage: str | None) -> tuple[Program, Tables] | None:
+    """Return program and tables without compression, None where that takes long."""
+    if sum(slot.entries for slot in model.program_at(interval, storage).slots.values()) > FULL_ROWS_AT_MOST:
+        return None
+    return transfer_networks(model, interval, storage=storage)
 
 
 def make_artefact(config: AnyConfig, interval: int, program: Program, tables: Tables, fidelity: Fidelity) -> Artefact:
     """Return the artefact of transferred tables; its provenance tells recipe, data and what the transfer cost."""
     provenance = describe_training(config)
-    step = {
+    step: dict[str, Any] = {
         "step": "transfer",
         "interval": interval,
         "images": fidelity.images,
         "on": fidelity.pairs,
         "network_psnr": round(fidelity.before, 4),
         "table_psnr": round(fidelity.after, 4),
+        **describe_tables(program, tables),
     }
+    for lookup in program.lookups():
+        if lookup.diagonal is not None:
+            step |= describe_diagonal(lookup.diagonal)
+    if fidelity.full is not None:
+        step["full_table_psnr"] = round(fidelity.full, 4)
     provenance["history"].append(step)
     return Artefact(program, tables, provenance)

@@ -16,7 +16,7 @@ from lutkit.objective import PatchObjective
 from lutkit.photos import GENERATED_NOTE, Photos, gather_photos, validation_photos
 from lutkit.recipe import Recipe, Schedule
 from lutkit.run import Run
-from lutkit.spatial_transfer import make_artefact, measure_transfer, transfer_networks
+from lutkit.spatial_transfer import make_artefact, measure_transfer, transfer_in_full, transfer_networks
 from lutkit.trainable import NetworkModel, TableModel, add_thresholds, round_tables, validate_tables
 from lutkit.workbench import Fidelity, FinetuneJob, Finetuning, OptionError, Trained, Training, TransferOptions, Watch
 from lutkit_runtime.artefact import Artefact
@@ -104,8 +104,13 @@ class SpatialWorkbench:
             raise OptionError(f"tables of {self._family.name} are {takes}")
         interval = config.model.interval if options.interval is None else options.interval
         program, tables = transfer_networks(
-            model, interval, storage=options.storage, show_progress=options.show_progress
+            model,
+            interval,
+            storage=options.storage,
+            diagonal=options.diagonal,
+            show_progress=options.show_progress,
         )
+        full = None if options.diagonal is None else transfer_in_full(model, interval, options.storage)
         if options.val is not None and options.degraded is not None:
             pairs = read_pairs(options.val, options.degraded, config.task)
             description = f"photos of {options.val.name}"
@@ -113,7 +118,7 @@ class SpatialWorkbench:
             val = options.val or _path(config.val)
             pairs, description = validation_photos(_path(config.data), val, config.task, config.seed)
         fidelity = measure_transfer(
-            model, program, tables, pairs, config.task, description, show_progress=options.show_progress
+            model, program, tables, pairs, config.task, description, full=full, show_progress=options.show_progress
         )
         return make_artefact(config, interval, program, tables, fidelity), fidelity
 

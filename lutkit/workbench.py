@@ -87,6 +87,8 @@ class Fidelity:
         What the images are, for people and for the provenance.
     table_error : float, optional
         Largest difference that storing makes in an entry of a table of colours, in units of the values.
+    full : float, optional
+        Mean PSNR of the tables before they were compressed.
     """
 
     before: float
@@ -94,6 +96,7 @@ class Fidelity:
     images: int
     pairs: str = ""
     table_error: float | None = None
+    full: float | None = None
 
     @property
     def gain(self) -> float:
@@ -110,7 +113,9 @@ class TransferOptions:
     interval : int or None
         Binary logarithm of the lattice's step, for tables of samples.
     storage : str or None
-        float32, int16 or int8, for tables of colours.
+        float32, int16 or int8, for tables of colours; int16 or int8 for windows of reconstructed convolutions.
+    diagonal : int or None
+        Compress tables of four samples: so many nodes beside the diagonal are kept, and every second one elsewhere.
     val, degraded : Path or None
         Folders of photos on which both forms are compared, and of their degraded versions.
     show_progress : bool
@@ -120,6 +125,7 @@ class TransferOptions:
 
     interval: int | None = None
     storage: str | None = None
+    diagonal: int | None = None
     val: Path | None = None
     degraded: Path | None = None
     show_progress: bool = False

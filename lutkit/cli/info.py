@@ -13,7 +13,6 @@ from lutkit.cli.options import examples, json_option, model_argument, print_json
 if TYPE_CHECKING:
     from lutkit.resolve import ModelSource
     from lutkit_runtime.artefact import Artefact
-    from lutkit_runtime.ops import Lookup, Op
 
 LONGEST_TEXT = 300
 """Texts of the provenance with more characters are left out where people read."""
@@ -51,6 +50,7 @@ def describe_model(source: ModelSource, artefact: Artefact) -> dict[str, Any]:
     because they keep that of the picture.
     """
     from lutkit.cli.colour_info import describe_colours
+    from lutkit.cli.table_info import describe_stages
     from lutkit_runtime.program import Colour
 
     program = artefact.program
@@ -69,44 +69,14 @@ def describe_model(source: ModelSource, artefact: Artefact) -> dict[str, Any]:
         "receptive_field": 2 * program.halo + 1,
         "table_bytes": sum(table.nbytes for table in artefact.tables.values()),
     }
-    special = describe_colours(artefact) if colours else {"stages": list(_describe_stages(program.ops))}
+    special = describe_colours(artefact) if colours else {"stages": describe_stages(program)}
     return {**common, **special, "provenance": dict(artefact.provenance)}
-
-
-def _describe_stages(ops: tuple[Op, ...]) -> Iterator[dict[str, Any]]:
-    for turns, lookups in _stages(ops):
-        yield {"turns": turns, "tables": [_describe_lookup(lookup) for lookup in lookups]}
-
-
-def _stages(ops: tuple[Op, ...]) -> Iterator[tuple[int, list[Lookup]]]:
-    """Yield the rotations and lookups of every op that looks something up."""
-    from lutkit_runtime.ops import Ensemble, Lookup
-    from lutkit_runtime.ops.ensemble import TURNS
-
-    for op in ops:
-        if isinstance(op, Ensemble):
-            yield TURNS, [inner for inner in op.body if isinstance(inner, Lookup)]
-        elif isinstance(op, Lookup):
-            yield 1, [op]
-
-
-def _describe_lookup(lookup: Lookup) -> dict[str, Any]:
-    return {
-        "slot": lookup.slot,
-        "offsets": [list(offset) for offset in lookup.pattern.offsets],
-        "interval": lookup.lattice.interval,
-        "nodes_per_axis": lookup.lattice.nodes_per_axis,
-        "entries": lookup.lattice.entries,
-        "outputs": lookup.block**2,
-        "bytes": lookup.lattice.entries * lookup.block**2,
-        "padding": lookup.padding.value,
-        "interpolation": lookup.interpolation.value,
-    }
 
 
 def _lines(facts: dict[str, Any]) -> Iterator[str]:
     """Yield the facts as text for people."""
     from lutkit.cli.colour_info import tell_colours
+    from lutkit.cli.table_info import tell_stages
 
     scale = f", scale {facts['scale']}" if "stages" in facts else ""
     yield f"{facts['model']}: {facts['family']} for {facts['task']}{scale}"
@@ -114,7 +84,7 @@ def _lines(facts: dict[str, Any]) -> Iterator[str]:
     depth = "the picture's depth" if facts["depth"] is None else f"{facts['depth']} bits"
     yield f"  works in         {depth}, {facts['colour_space']}, {facts['colour']}"
     if "stages" in facts:
-        yield from _tell_stages(facts)
+        yield from tell_stages(facts)
     else:
         yield f"  tables           {facts['table_bytes']:,} bytes"
         yield from tell_colours(facts)
@@ -128,21 +98,6 @@ def _shorten(value: Any) -> Any:
     if isinstance(value, str) and len(value) > LONGEST_TEXT:
         return f"{len(value):,} characters, see --json"
     return value
-
-
-def _tell_stages(facts: dict[str, Any]) -> Iterator[str]:
-    field = facts["receptive_field"]
-    yield f"  sees             {field} x {field} pixels (halo {facts['halo']})"
-    yield f"  tables           {facts['table_bytes']:,} bytes"
-    for number, stage in enumerate(facts["stages"], 1):
-        yield f"stage {number}, {stage['turns']} turns"
-        for table in stage["tables"]:
-            offsets = " ".join(f"({row},{column})" for row, column in table["offsets"])
-            yield f"  {table['slot']:<16} {offsets}"
-            yield (
-                f"  {'':<16} {table['nodes_per_axis']} nodes per axis, {table['entries']:,} x {table['outputs']} "
-                f"entries, {table['interpolation']}, {table['padding']} padding"
-            )
 
 
 def _flatten(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:

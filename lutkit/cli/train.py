@@ -18,11 +18,33 @@ def _list_families() -> Iterable[str]:
     return FAMILIES
 
 
+class _Windows(click.ParamType):
+    """Sizes of windows, such as 3,5,7."""
+
+    name = "windows"
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        """Return an example, which says more than a name."""
+        return "3,5,7"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, ...]:
+        """Return the sizes, else fail as wrong usage."""
+        from lutkit_runtime.ops.reconstructed_convolution import WINDOWS
+
+        known = {str(size): size for size in WINDOWS}
+        parts = [part.strip() for part in value.split(",")]
+        if not all(part in known for part in parts):
+            self.fail(f"'{value}' is not sizes of windows, each {', '.join(known)}, joined by commas", param, ctx)
+        return tuple(known[part] for part in parts)
+
+
 @click.command(
     epilog=examples(
         "lutkit train",
         "lutkit train --data photos --val photos-val --scale 2 --run runs/x2",
         "lutkit train sr-lut --task denoise --sigma 15",
+        "lutkit train mulut --rc 5,7,3 --run runs/windows",
+        "lutkit train tiny-lut --run runs/tiny",
         "lutkit train adaptive-3dlut --data pairs --run runs/retouch",
         "lutkit train --resume",
     ),
@@ -43,6 +65,12 @@ def _list_families() -> Iterable[str]:
 )
 @click.option("--quality", type=click.IntRange(1, 100), help="JPEG quality to repair; default: 10.")
 @click.option(
+    "--rc",
+    type=_Windows(),
+    help="mulut, sr-lut: read codes that a window of so many pixels a side makes (3, 5, 7 or 9); one window for all "
+    "patterns, or one for each. rclut: the windows of its stages; default: 3,5,7.",
+)
+@click.option(
     "--unpaired", is_flag=True, default=None, help="adaptive-3dlut: learn from two sets of pictures that are no pairs."
 )
 @click.option("--run", "run", type=PATH, default=DEFAULT_RUN, show_default=True, help="Folder of the run.")
@@ -62,7 +90,9 @@ def _list_families() -> Iterable[str]:
 def command(run: Path, device: str, tensorboard: bool, resume: bool, overwrite: bool, **choices: Any) -> None:
     """Train the networks of a model.
 
-    FAMILY is mulut (the default), sr-lut or adaptive-3dlut. The run folder receives the networks, a log and
+    FAMILY is mulut (the default: tables of several pixels, in stages), sr-lut (one such table), rclut (wide windows of
+    small tables before them), tiny-lut (tables of single values, the smallest and fastest) or adaptive-3dlut
+    (retouching). The run folder receives the networks, a log and
     checkpoints; stopping with Ctrl-C leaves a checkpoint, from which --resume goes on as if nothing had happened. For
     adaptive-3dlut, --data is a folder with the folder input and one other, which hold pictures of the same names before
     and after, or a folder of good photos, which are spoilt in many ways. Next: lutkit transfer.

@@ -28,6 +28,7 @@ def make_config(
     steps: int | None,
     config: Path | None,
     seed: int | None,
+    rc: tuple[int, ...] | None = None,
     unpaired: bool | None = None,
     start: Path | None = None,
 ) -> AnyConfig:
@@ -45,6 +46,8 @@ def make_config(
     found = find_family(name)
     if unpaired and not hasattr(found.defaults, "training"):
         raise click.UsageError(f"--unpaired belongs to adaptive-3dlut; {name} learns from pairs")
+    if rc is not None and "rc" not in found.defaults.__struct_fields__:
+        raise click.UsageError(f"--rc belongs to mulut, sr-lut and rclut; {name} has no windows before tables")
     if scale is not None and "scale" not in found.defaults.__struct_fields__:
         raise click.UsageError(f"{name} keeps the size of pictures: leave --scale out")
     preset = preset or "quick"
@@ -66,7 +69,10 @@ def make_config(
         "sigma": sigma,
         "quality": quality,
         "seed": seed,
-        "model": _leave_out_none({"task": task, "scale": scale, "training": "unpaired" if unpaired else None}),
+        "model": {
+            **_leave_out_none({"task": task, "scale": scale, "training": "unpaired" if unpaired else None}),
+            **choose_windows(made.model, rc),
+        },
         "recipe": {"steps": steps, "validate_every": min(made.recipe.validate_every, steps)} if steps else None,
     }
     made = override(made, _leave_out_none(options), "the command line")
@@ -75,6 +81,15 @@ def make_config(
             raise click.UsageError(f"{option} belongs to --task {needed}, but the task is {made.model.task}")
     _ = made.task
     return made
+
+
+def choose_windows(model: Any, windows: tuple[int, ...] | None) -> dict[str, Any]:
+    """Return the fields of a model that --rc means: the windows, and which is wide where the model's is none of them."""
+    if windows is None:
+        return {}
+    if getattr(model, "wide", windows[0]) in windows:
+        return {"rc": windows}
+    return {"rc": windows, "wide": sorted(windows)[len(windows) // 2]}
 
 
 def _leave_out_none(options: dict[str, Any]) -> dict[str, Any]:

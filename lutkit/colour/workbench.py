@@ -92,6 +92,8 @@ class ColourWorkbench:
         """Put predictor and basis tables into an artefact and measure what their storage costs."""
         if options.interval is not None:
             raise OptionError(f"{self._family.name} has no lattice of samples: leave --interval out")
+        if options.diagonal is not None:
+            raise OptionError(f"{self._family.name} has no tables of samples, which --dfc compresses: leave it out")
         if options.degraded is not None:
             raise OptionError("--lr belongs to other families: give --val a folder with input and targets")
         model = load_model(run, config.model)

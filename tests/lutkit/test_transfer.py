@@ -114,7 +114,7 @@ def test_batches_do_not_matter(monkeypatch, rows):
 def test_training_through_tables_sees_the_tables_of_transfer():
     model = make_networks(make_config(None))
     _, transferred = transfer_networks(model, 5)
-    seen = round_tables(model.tables(5))
+    seen = round_tables(model.program_at(5), model.tables(5))
     assert np.mean(seen["stage1/s"] != transferred["stage1/s"]) < 0.001
 
 
@@ -160,6 +160,8 @@ def test_the_report_is_measured_and_goes_into_the_provenance(tmp_path, photos):
         "on": "photos of mine",
         "network_psnr": round(fidelity.before, 4),
         "table_psnr": round(fidelity.after, 4),
+        "receptive_field": 3,
+        "table_bytes": 2500,
     }
     assert all(np.array_equal(artefact.tables[slot], table) for slot, table in tables.items())
 
