@@ -11,7 +11,8 @@ from lutkit.families.spatial import read_patterns  # noqa: E402
 from lutkit.fillings import TableFilling  # noqa: E402
 from lutkit.fused import claim_program, run_stages, run_touched  # noqa: E402
 from lutkit.skeleton import run_program  # noqa: E402
-from lutkit_runtime.ops import Lookup, ReconstructedConvolution  # noqa: E402
+from lutkit_runtime.diagonal import Diagonal  # noqa: E402
+from lutkit_runtime.ops import Add, Lookup, ReconstructedConvolution, Requantise  # noqa: E402
 from lutkit_runtime.program import Program  # noqa: E402
 
 
@@ -20,6 +21,25 @@ def settle(program: Program) -> Program:
 
     def change(op):
         return structs.replace(op, unit=45000.0) if isinstance(op, ReconstructedConvolution) else op
+
+    return program.replace_ops(change)
+
+
+def compress(program: Program, diagonal: Diagonal) -> Program:
+    """Make tables of several samples diagonal-first; sums are in the larger unit of the coarse lattice."""
+    finer = 1 << (diagonal.coarse - next(op.lattice.interval for op in program.lookups() if op.lattice.axes > 1))
+
+    def change(op):
+        match op:
+            case Lookup() if op.lattice.axes > 1:
+                return structs.replace(op, diagonal=diagonal)
+            case Add() if op.weights:
+                weights = tuple(weight * (finer if weight > 1 else 1) for weight in op.weights)
+                return structs.replace(op, weights=weights)
+            case Requantise():
+                return structs.replace(op, bias=op.bias * finer, divisor=op.divisor * finer)
+            case _:
+                return op
 
     return program.replace_ops(change)
 
@@ -37,6 +57,18 @@ PROGRAMS = {
     "mulut-mixed-windows": settle(
         mulut.build_program(read_patterns("sy"), stages=2, scale=2, interval=6, windows=(3, None))
     ),
+    "mulut-diagonal": compress(
+        mulut.build_program(read_patterns("sdy"), stages=2, scale=2, interval=5), Diagonal(2, 6)
+    ),
+    "mulut-diagonal-mixed": compress(
+        settle(
+            mulut.build_program(
+                read_patterns(["f", "s", [[0, 0], [-1, 2]]]), stages=2, scale=1, interval=4, windows=(None, 3, None)
+            )
+        ),
+        Diagonal(3, 6),
+    ),
+    "rclut-diagonal": compress(settle(rclut.skeleton(rclut.RclutConfig(scale=2, interval=5))), Diagonal(1, 6)),
 }
 
 

@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 
 from lutkit_runtime.kernels.cpu.compiling import limit_threads
 from lutkit_runtime.kernels.cpu.gradient_lines import accumulate_lines
+from lutkit_runtime.kernels.cpu.stage_addresses import CHUNK, VERTICES
+from lutkit_runtime.kernels.cpu.stage_bands import count_rows, gather_gradient
 from lutkit_runtime.kernels.cpu.stage_claim import Stage
 from lutkit_runtime.kernels.cpu.stage_layout import Maps, fold_sources, join_entries, lay_out, pad_sources
-from lutkit_runtime.kernels.cpu.stage_lines import CHUNK, VERTICES
 from lutkit_runtime.ops.ensemble import TURNS
 
 
@@ -93,6 +94,7 @@ def stage_gradient(
             layout.masks,
             layout.offsets,
             layout.arithmetic,
+            layout.bands,
             layout.scale,
             np.float32(1.0 / stage.requantise.divisor),
             wanted,
@@ -108,8 +110,10 @@ def stage_gradient(
     total = sums[0]
     for part in sums[1:]:
         total += part
-    ends = np.cumsum([table.size for table in tables])
-    to_tables = [part.reshape(table.shape) for part, table in zip(np.split(total, ends)[:-1], tables, strict=True)]
+    outputs = stage.block**2
+    ends = np.cumsum([count_rows(lookup) * outputs for lookup in stage.lookups])
+    parted = (part.reshape(-1, outputs) for part in np.split(total, ends)[:-1])
+    to_tables = [gather_gradient(*given) for given in zip(stage.lookups, parted, strict=True)]
     to_planes, to_maps = _split_sources(stage, source_sums, with_planes)
     return StageGradient(to_tables, to_planes, to_maps)
 

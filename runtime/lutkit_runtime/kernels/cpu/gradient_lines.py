@@ -12,7 +12,7 @@ from numba import njit, prange
 from numpy.typing import NDArray
 
 from lutkit_runtime.kernels.cpu.compiling import compile_kernel
-from lutkit_runtime.kernels.cpu.stage_lines import CHUNK, STRIDE_BITS, VERTICES, _address
+from lutkit_runtime.kernels.cpu.stage_addresses import CHUNK, DIAGONAL, STRIDE_BITS, VERTICES, address_lookup
 
 _I = np.int32
 _U = np.uint64
@@ -84,6 +84,30 @@ def _spread(rows, dots, scratch, strides, places, outputs, factor, plane_gradien
             plane_gradient[place + x] += factor * slope
 
 
+@njit(inline="always")
+def _spread_diagonal(rows, dots, scratch, strides, bands, lookup, places, outputs, factor, plane_gradient, count):
+    """Twin of `_spread` where each pixel has looked into one of two lattices."""
+    first_far = bands[lookup, 5] * outputs
+    near_factor = factor * _F(1 << bands[lookup, 7])
+    for axis in range(4):
+        far_stride = strides[axis] * outputs
+        near_stride = bands[lookup, axis] * outputs
+        place = places[axis]
+        if far_stride == 0:
+            continue
+        for x in range(count):
+            at = scratch + x
+            near = rows[at] < first_far
+            stride = near_stride if near else far_stride
+            slope = _F(0)
+            for vertex in range(_U(4)):
+                low = at + vertex * _U(CHUNK)
+                high = low + _U(CHUNK)
+                step = rows[high] - rows[low]
+                slope += (dots[high] - dots[low]) if step == stride else _F(0)
+            plane_gradient[place + x] += slope * (near_factor if near else factor)
+
+
 @compile_kernel(parallel=True, fastmath={"contract", "nsz", "reassoc"})
 def accumulate_lines(
     padded: NDArray[np.uint8],
@@ -96,6 +120,7 @@ def accumulate_lines(
     masks: NDArray[np.int32],
     offsets: NDArray[np.int64],
     arithmetic: NDArray[np.int32],
+    bands: NDArray[np.int32],
     scale: tuple[int, int],
     inverse: np.float32,
     wanted: NDArray[np.bool_],
@@ -116,7 +141,7 @@ def accumulate_lines(
         As in `run_lines`.
     extent : (planes, rows, columns, reach)
         Of the planes that are read, and how far they are padded.
-    bases, strides, masks, offsets, arithmetic, scale
+    bases, strides, masks, offsets, arithmetic, bands, scale
         See `Layout`.
     codes : (N * H * block * W * block,)
         What the stage gave.
@@ -136,7 +161,6 @@ def accumulate_lines(
         Zero at the start.
     """
     planes, height, width, reach = extent
-    unit, confuse = scale
     row_stride = width + 2 * reach
     for worker in prange(parts):
         block = _U(len(side))
@@ -173,16 +197,12 @@ def accumulate_lines(
                             _U(here + offsets[lookup, turn, 2]),
                             _U(here + offsets[lookup, turn, 3]),
                         )
-                        stride = (strides[lookup, 0], strides[lookup, 1], strides[lookup, 2], strides[lookup, 3])
-                        _address(
+                        address_lookup(
                             padded,
                             places,
-                            stride,
-                            (masks[lookup, 0], masks[lookup, 1], masks[lookup, 2], masks[lookup, 3]),
-                            arithmetic[lookup, 0],
-                            arithmetic[lookup, 1],
-                            _I(unit),
-                            _I(confuse),
+                            (strides, masks, arithmetic, bands),
+                            lookup,
+                            scale,
                             _I(outputs),
                             rows,
                             weights,
@@ -203,6 +223,23 @@ def accumulate_lines(
                             outputs,
                             count,
                         )
-                        if wanted[lookup]:
-                            factor = _F(1 << (arithmetic[lookup, 1] - STRIDE_BITS))
+                        if not wanted[lookup]:
+                            continue
+                        stride = (strides[lookup, 0], strides[lookup, 1], strides[lookup, 2], strides[lookup, 3])
+                        factor = _F(1 << (arithmetic[lookup, 1] - STRIDE_BITS))
+                        if arithmetic[lookup, 2] == DIAGONAL:
+                            _spread_diagonal(
+                                rows,
+                                dots,
+                                scratch,
+                                stride,
+                                bands,
+                                lookup,
+                                places,
+                                _I(outputs),
+                                factor,
+                                plane_gradient,
+                                count,
+                            )
+                        else:
                             _spread(rows, dots, scratch, stride, places, _I(outputs), factor, plane_gradient, count)

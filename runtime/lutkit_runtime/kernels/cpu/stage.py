@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from lutkit_runtime.kernels.cpu.compiling import limit_threads
 from lutkit_runtime.kernels.cpu.dealing import new_counter
 from lutkit_runtime.kernels.cpu.reconstructed import code_maps
+from lutkit_runtime.kernels.cpu.stage_addresses import CHUNK, VERTICES
 from lutkit_runtime.kernels.cpu.stage_claim import Stage
 from lutkit_runtime.kernels.cpu.stage_layout import Maps, join_tables, lay_out, pad_sources
-from lutkit_runtime.kernels.cpu.stage_lines import CHUNK, VERTICES, count_lanes, run_lines
+from lutkit_runtime.kernels.cpu.stage_lines import count_lanes, run_lines
 from lutkit_runtime.ops.ensemble import TURNS
 
 
@@ -137,6 +138,7 @@ def run_window(
             layout.masks,
             layout.offsets,
             layout.arithmetic,
+            layout.bands,
             layout.scale,
             (np.float32(stage.requantise.bias), np.float32(stage.requantise.divisor)),
             (0,) * stage.block,

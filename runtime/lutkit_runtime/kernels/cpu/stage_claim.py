@@ -1,6 +1,6 @@
 """What one kernel can do at once: a stage of parallel lookups under the rotation ensemble, summed and requantised.
 
-Floor 4: imports the ops and the primitives. The reference is `Ensemble.reference` followed by `Requantise.reference`.
+Floor 4: imports the ops, the primitives and stage_bands. The reference is `Ensemble.reference` followed by `Requantise.reference`.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lutkit_runtime.interpolation import Interpolation
+from lutkit_runtime.kernels.cpu.stage_bands import count_rows
 from lutkit_runtime.ops import Add, Ensemble, Lookup, ReconstructedConvolution, Requantise
 from lutkit_runtime.ops.ensemble import TURNS
 from lutkit_runtime.padding import Padding
@@ -125,7 +126,7 @@ def claim_stage(ensemble: Ensemble, requantise: Requantise) -> Stage | None:
     fits = (
         stage.largest_sum + abs(requantise.bias) <= EXACT_SUM
         and requantise.divisor <= EXACT_DIVISOR
-        and all(op.lattice.entries * op.block**2 < 2**31 for op in lookups)
+        and all(count_rows(op) * op.block**2 < 2**31 for op in lookups)
     )
     return stage if fits else None
 
@@ -135,5 +136,6 @@ def _are_alike(lookups: tuple[Lookup, ...], factors: dict[str, int]) -> bool:
     kinds = {(op.block, op.padding, op.interpolation) for op in lookups}
     units = {factors[op.output] * op.step for op in lookups}
     powers = all(factor.bit_count() == 1 for factor in factors.values())
-    plain = not any(op.diagonal for op in lookups)
-    return plain and powers and len(kinds) == len(units) == 1 and units.pop() <= LARGEST_UNIT
+    # a vertex of SR-LUT's branch may have a weight where the band ends
+    apart = all(op.diagonal is None or op.interpolation is Interpolation.SIMPLEX for op in lookups)
+    return apart and powers and len(kinds) == len(units) == 1 and units.pop() <= LARGEST_UNIT

@@ -9,8 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lutkit_runtime.interpolation import Interpolation
+from lutkit_runtime.kernels.cpu.stage_addresses import ALL_NODES, DIAGONAL, STRIDE_BITS, WALK
+from lutkit_runtime.kernels.cpu.stage_bands import count_rows, lay_out_band, spread_table
 from lutkit_runtime.kernels.cpu.stage_claim import Stage
-from lutkit_runtime.kernels.cpu.stage_lines import ALL_NODES, LANES, STRIDE_BITS, WALK
+from lutkit_runtime.kernels.cpu.stage_lines import LANES
 from lutkit_runtime.ops.ensemble import TURNS
 from lutkit_runtime.padding import Padding
 from lutkit_runtime.pattern import MAX_SAMPLES
@@ -32,7 +34,11 @@ class Layout:
     offsets : int64, (lookups, 4 turns, 4)
         Of the samples in the flat padded sources, from the pixel of the first source.
     arithmetic : int32, (lookups, 3)
-        Interval, bits that a fraction is shifted by in its sort key, and the method: `WALK` or `ALL_NODES`.
+        Interval, bits that a fraction is shifted by in its sort key, and the method: `WALK`, `ALL_NODES` or `DIAGONAL`.
+        Of a diagonal-first table, these and the strides and masks are those of the coarse lattice.
+    bands : int32, (lookups, 8)
+        Of a diagonal-first table: strides of the fine indices; where the node of indices 0 lies and where the first
+        coarse one, in rows; the largest difference of samples in the band; how many bits finer its steps are.
     scale : (unit, 1 for SR-LUT's branch or 0)
     """
 
@@ -41,6 +47,7 @@ class Layout:
     masks: NDArray[np.int32]
     offsets: NDArray[np.int64]
     arithmetic: NDArray[np.int32]
+    bands: NDArray[np.int32]
     scale: tuple[int, int]
 
 
@@ -52,7 +59,8 @@ def join_tables(stage: Stage, tables: Mapping[str, NDArray[np.int8]]) -> NDArray
 def join_entries(stage: Stage, tables: Sequence[NDArray[np.int8]]) -> NDArray[np.int8]:
     """Return one table per lookup as `join_tables` does."""
     # the kernel reads whole lanes, and so a little past the last row
-    return np.concatenate([*(table.reshape(-1) for table in tables), np.zeros(LANES, np.int8)])
+    spread = (spread_table(*given).reshape(-1) for given in zip(stage.lookups, tables, strict=True))
+    return np.concatenate([*spread, np.zeros(LANES, np.int8)])
 
 
 def pad_sources(stage: Stage, planes: NDArray[np.uint8], maps: Maps) -> NDArray[np.uint8]:
@@ -119,19 +127,25 @@ def lay_out(stage: Stage, sources: tuple[int, ...]) -> Layout:
     masks = np.zeros((count, MAX_SAMPLES), np.int32)
     offsets = np.zeros((count, TURNS, MAX_SAMPLES), np.int64)
     arithmetic = np.zeros((count, 3), np.int32)
+    bands = np.zeros((count, 8), np.int32)
     for place, (lookup, factor) in enumerate(zip(stage.lookups, stage.factors, strict=True)):
-        lattice = lookup.lattice
+        lattice, diagonal = lookup.lattice, lookup.diagonal
+        method = WALK if lattice.interval else ALL_NODES
+        if diagonal is not None:
+            band, finer = lay_out_band(diagonal, lattice), diagonal.coarse - lattice.interval
+            bands[place, : lattice.axes] = band.strides
+            bands[place, MAX_SAMPLES:] = band.origin, len(band.rows), diagonal.width * lattice.step, finer
+            lattice, method = diagonal.coarse_lattice(lattice), DIAGONAL
         if place + 1 < count:
-            bases[place + 1] = bases[place] + lattice.entries * stage.block**2
+            bases[place + 1] = bases[place] + count_rows(lookup) * stage.block**2
         strides[place, : lattice.axes] = lattice.strides
         masks[place, : lattice.axes] = lattice.step - 1
-        method = WALK if lattice.interval else ALL_NODES
         arithmetic[place] = lattice.interval, STRIDE_BITS + factor.bit_length() - 1, method
         for turns in range(TURNS):
             source = stage.source(lookup, turns) * planes * rows * row_stride
-            turned = lookup.pattern.rotated(turns).offsets
-            offsets[place, turns] = source
-            offsets[place, turns, : lattice.axes] += [row * row_stride + column for row, column in turned]
-    return Layout(
-        bases, strides, masks, offsets, arithmetic, (stage.unit, int(stage.interpolation is Interpolation.SRLUT))
-    )
+            samples = [source + row * row_stride + column for row, column in lookup.pattern.rotated(turns).offsets]
+            # an axis that does not exist reads the first sample, which differs from itself by nothing
+            offsets[place, turns] = samples[0]
+            offsets[place, turns, : lattice.axes] = samples
+    scale = stage.unit, int(stage.interpolation is Interpolation.SRLUT)
+    return Layout(bases, strides, masks, offsets, arithmetic, bands, scale)

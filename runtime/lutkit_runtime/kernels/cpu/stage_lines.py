@@ -1,10 +1,10 @@
 # pyright: basic
-"""The kernel of a fused stage. Imports Numba only; `stage` prepares its arguments.
+"""The kernel of a fused stage. Imports Numba and stage_addresses; `stage` prepares its arguments.
 
 What makes it fast, each measured:
 
 - Addresses and weights of a lookup are computed for a chunk of pixels at a time, apart from the table reads: that loop
-  vectorises, sorting included (minima and maxima of keys).
+  vectorises.
 - Indices are unsigned 64-bit: with a signed index Numba tests for Python's negative indices, which ends vectorisation.
 - Every array is an argument of the parallel kernel, whole and flat: so LLVM is told that none overlaps another.
 - The length of the tuple `side` is the block size. A tuple's length is part of its type, so every block size has a
@@ -21,23 +21,9 @@ from numpy.typing import NDArray
 
 from lutkit_runtime.kernels.cpu.compiling import compile_kernel
 from lutkit_runtime.kernels.cpu.dealing import take_next
-
-CHUNK = 128
-"""Pixels that are addressed at once: the scratch of a chunk stays in the first-level cache."""
+from lutkit_runtime.kernels.cpu.stage_addresses import ALL_NODES, CHUNK, VERTICES, address_lookup, address_nodes
 
 LANES = 16
-
-WALK, ALL_NODES = range(2)
-"""How a lookup addresses its table: along the simplex of its cell, or at the one node that every code has."""
-
-VERTICES = 5
-"""Vertices of the simplex of four axes; a lattice of fewer axes gives the surplus ones weight 0."""
-
-STRIDE_BITS = 22
-"""A sort key is fraction << 22 | stride; both fit 31 bits on every lattice that `Lattice.validate` accepts.
-
-The fraction may be of a larger unit than the lattice's step, shifted to the left by so many more bits.
-"""
 
 _I = np.int32
 _U = np.uint64
@@ -47,50 +33,6 @@ _1, _2, _3, _4 = _U(CHUNK), _U(2 * CHUNK), _U(3 * CHUNK), _U(4 * CHUNK)
 def count_lanes(block: int) -> int:
     """Return how many values are summed for a pixel: those of its block, up to the next multiple of LANES."""
     return 1 if block == 1 else -(-(block**2) // LANES) * LANES
-
-
-@njit(inline="always")
-def _address(padded, first, strides, masks, interval, key_shift, unit, confuse, outputs, rows, weights, scratch, count):
-    """Twin of `simplex_terms`: where the vertices of `count` pixels stand in the table, and their weights."""
-    at_a, at_b, at_c, at_d = first
-    stride_a, stride_b, stride_c, stride_d = strides
-    mask_a, mask_b, mask_c, mask_d = masks
-    stride_mask = _I((1 << STRIDE_BITS) - 1)
-    for x in range(count):
-        a, b, c, d = _I(padded[at_a + x]), _I(padded[at_b + x]), _I(padded[at_c + x]), _I(padded[at_d + x])
-        row0 = _I(
-            _I(_I((a >> interval) * stride_a) + _I((b >> interval) * stride_b))
-            + _I(_I((c >> interval) * stride_c) + _I((d >> interval) * stride_d))
-        )
-        # axes in descending order of their fraction: five comparisons of keys that carry the stride along
-        key_a = _I(((a & mask_a) << key_shift) | stride_a)
-        key_b = _I(((b & mask_b) << key_shift) | stride_b)
-        key_c = _I(((c & mask_c) << key_shift) | stride_c)
-        key_d = _I(((d & mask_d) << key_shift) | stride_d)
-        high_ab, low_ab = max(key_a, key_b), min(key_a, key_b)
-        high_cd, low_cd = max(key_c, key_d), min(key_c, key_d)
-        one, four = max(high_ab, high_cd), min(low_ab, low_cd)
-        low_high, high_low = min(high_ab, high_cd), max(low_ab, low_cd)
-        two, three = max(low_high, high_low), min(low_high, high_low)
-        # the order that yhjo09/SR-LUT confuses, c > d >= a > b, becomes c a d b: see `order_axes_srlut`
-        odd = confuse & ((c & mask_c) > (d & mask_d)) & ((d & mask_d) >= (a & mask_a)) & ((a & mask_a) > (b & mask_b))
-        two, three = (key_a if odd else two), (key_d if odd else three)
-        row1 = _I(row0 + (one & stride_mask))
-        row2 = _I(row1 + (two & stride_mask))
-        row3 = _I(row2 + (three & stride_mask))
-        row4 = _I(row3 + (four & stride_mask))
-        to = scratch + x
-        rows[to] = row0 * outputs
-        rows[_1 + to] = row1 * outputs
-        rows[_2 + to] = row2 * outputs
-        rows[_3 + to] = row3 * outputs
-        rows[_4 + to] = row4 * outputs
-        one, two, three, four = one >> STRIDE_BITS, two >> STRIDE_BITS, three >> STRIDE_BITS, four >> STRIDE_BITS
-        weights[to] = unit - one
-        weights[_1 + to] = one - two
-        weights[_2 + to] = two - three
-        weights[_3 + to] = three - four
-        weights[_4 + to] = four
 
 
 @njit(inline="always")
@@ -112,17 +54,6 @@ def _accumulate(table, base, rows, weights, scratch, sums, first_sum, lanes, cou
                 + weight3 * table[row3 + k]
                 + weight4 * table[row4 + k]
             )
-
-
-@njit(inline="always")
-def _address_nodes(padded, first, strides, outputs, rows, scratch, count):
-    """Twin of `_address` where every code is a node: the first vertex has all the weight."""
-    at_a, at_b, at_c, at_d = first
-    stride_a, stride_b, stride_c, stride_d = strides
-    for x in range(count):
-        a, b, c, d = _I(padded[at_a + x]), _I(padded[at_b + x]), _I(padded[at_c + x]), _I(padded[at_d + x])
-        row = _I(_I(a * stride_a) + _I(b * stride_b)) + _I(_I(c * stride_c) + _I(d * stride_d))
-        rows[scratch + x] = _I(row) * outputs
 
 
 @njit(inline="always")
@@ -183,6 +114,7 @@ def run_lines(
     masks: NDArray[np.int32],
     offsets: NDArray[np.int64],
     arithmetic: NDArray[np.int32],
+    bands: NDArray[np.int32],
     scale: tuple[int, int],
     rounding: tuple[np.float32, np.float32],
     side: tuple[int, ...],
@@ -208,7 +140,7 @@ def run_lines(
         Place of the rectangle's first result in `out`, and the distances of planes, rows and pixels.
     table
         All tables, one after the other, and LANES more entries.
-    bases, strides, masks, offsets, arithmetic, scale
+    bases, strides, masks, offsets, arithmetic, bands, scale
         See `Layout`.
     rounding : (bias, divisor)
     side
@@ -226,7 +158,7 @@ def run_lines(
     planes, height, width = extent
     first_read, plane_read, row_read = source
     first_write, plane_write, row_write, pixel_write = target
-    unit, confuse = scale
+    unit, _ = scale
     bias, divisor = rounding
     for worker in prange(workers):
         # inside the parallel loop the length is a constant; computed outside it would arrive as a variable
@@ -258,11 +190,16 @@ def run_lines(
                                 _U(here + offsets[lookup, turn, 2]),
                                 _U(here + offsets[lookup, turn, 3]),
                             )
-                            stride = (strides[lookup, 0], strides[lookup, 1], strides[lookup, 2], strides[lookup, 3])
                             base = _U(bases[lookup])
                             to_sum = first_sum + _U(turn) * per_turn
                             if arithmetic[lookup, 2] == ALL_NODES:
-                                _address_nodes(padded, places, stride, _I(outputs), rows, scratch, count)
+                                stride = (
+                                    strides[lookup, 0],
+                                    strides[lookup, 1],
+                                    strides[lookup, 2],
+                                    strides[lookup, 3],
+                                )
+                                address_nodes(padded, places, stride, _I(outputs), rows, scratch, count)
                                 _accumulate_nodes(
                                     table,
                                     base,
@@ -277,15 +214,12 @@ def run_lines(
                                     count,
                                 )
                                 continue
-                            _address(
+                            address_lookup(
                                 padded,
                                 places,
-                                stride,
-                                (masks[lookup, 0], masks[lookup, 1], masks[lookup, 2], masks[lookup, 3]),
-                                arithmetic[lookup, 0],
-                                arithmetic[lookup, 1],
-                                _I(unit),
-                                _I(confuse),
+                                (strides, masks, arithmetic, bands),
+                                lookup,
+                                scale,
                                 _I(outputs),
                                 rows,
                                 weights,

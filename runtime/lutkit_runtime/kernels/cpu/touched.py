@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lutkit_runtime.kernels.cpu.compiling import compile_kernel
+from lutkit_runtime.kernels.cpu.stage_addresses import CHUNK, VERTICES, address_lookup
+from lutkit_runtime.kernels.cpu.stage_bands import count_rows, gather_touched
 from lutkit_runtime.kernels.cpu.stage_claim import Stage
 from lutkit_runtime.kernels.cpu.stage_layout import Maps, lay_out, pad_sources
-from lutkit_runtime.kernels.cpu.stage_lines import CHUNK, VERTICES, _address
 
 _I = np.int32
 _U = np.uint64
@@ -36,28 +37,29 @@ def touched_entries(stage: Stage, planes: NDArray[np.uint8], maps: Maps = ()) ->
     padded = pad_sources(stage, planes, maps)
     layout = lay_out(stage, padded.shape)
     for number, lookup in enumerate(stage.lookups):
-        seen = np.zeros(lookup.lattice.entries, np.uint8)
+        seen = np.zeros(count_rows(lookup), np.uint8)
         _mark(
             padded.reshape(-1),
             (count, height, width, stage.reach),
-            layout.strides[number],
-            layout.masks[number],
-            layout.offsets[number],
-            layout.arithmetic[number],
+            number,
+            layout.strides,
+            layout.masks,
+            layout.offsets,
+            layout.arithmetic,
+            layout.bands,
             layout.scale,
             np.empty(CHUNK * VERTICES, np.int32),
             np.empty(CHUNK * VERTICES, np.int32),
             seen,
         )
-        found.append(np.flatnonzero(seen))
+        found.append(gather_touched(lookup, seen))
     return found
 
 
 @compile_kernel()
-def _mark(padded, extent, strides, masks, offsets, arithmetic, scale, rows, weights, seen):
-    """Twin of `walk_simplex` on every pixel: set `seen` at each vertex."""
+def _mark(padded, extent, lookup, strides, masks, offsets, arithmetic, bands, scale, rows, weights, seen):
+    """Twin of `Lookup.walk` on every pixel: set `seen` at each vertex."""
     planes, height, width, reach = extent
-    unit, confuse = scale
     row_stride = width + 2 * reach
     for line in range(planes * height):
         plane = line // height
@@ -66,21 +68,18 @@ def _mark(padded, extent, strides, masks, offsets, arithmetic, scale, rows, weig
             count = min(CHUNK, width - start)
             here = anchor + start
             for turn in range(4):
-                first = (
-                    here + offsets[turn, 0],
-                    here + offsets[turn, 1],
-                    here + offsets[turn, 2],
-                    here + offsets[turn, 3],
+                places = (
+                    _U(here + offsets[lookup, turn, 0]),
+                    _U(here + offsets[lookup, turn, 1]),
+                    _U(here + offsets[lookup, turn, 2]),
+                    _U(here + offsets[lookup, turn, 3]),
                 )
-                _address(
+                address_lookup(
                     padded,
-                    (_U(first[0]), _U(first[1]), _U(first[2]), _U(first[3])),
-                    (strides[0], strides[1], strides[2], strides[3]),
-                    (masks[0], masks[1], masks[2], masks[3]),
-                    arithmetic[0],
-                    arithmetic[1],
-                    _I(unit),
-                    _I(confuse),
+                    places,
+                    (strides, masks, arithmetic, bands),
+                    lookup,
+                    scale,
                     _I(1),
                     rows,
                     weights,
