@@ -287,8 +287,11 @@ class TableModel:
 
 def _share_of(op: TableOp) -> float:
     """Return how much larger than an int8 table's an op's steps are in units of entries."""
-    # a change of 1 in the argument of tanh is `unit` in a sum; one of 1 in an output of a network is 127 in an entry
-    return op.unit / LEVELS if isinstance(op, ReconstructedConvolution) else 1.0
+    if not isinstance(op, ReconstructedConvolution):
+        return 1.0
+    # a change of 1 in the argument of tanh is `unit` in a sum, one of 1 in an output of a network 127 in an entry; the
+    # steps of the N x N tables that a sum reads add up, like N where they are independent
+    return op.unit / (LEVELS * op.window)
 
 
 @torch.no_grad()
