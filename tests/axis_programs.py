@@ -48,7 +48,9 @@ class _Network:
         ]
         if draw(st.booleans()):
             names.append(self.add(BitField(output="low", input=self._source, shift=0, bits=8 - bits)))
-        widths = draw(st.lists(st.integers(1, 4), max_size=2))
+        # layers of one width are alike in channels: they may be depthwise, and add what they read
+        width = draw(st.sampled_from((outputs, 2, 3)))
+        widths = draw(st.lists(st.sampled_from((width, width, 1, 4)), max_size=2))
         for number, width in enumerate((*widths, outputs)):
             names = [self._add_layer(f"layer{number}", names, width)]
         return names[0]

@@ -43,11 +43,12 @@ def convolutions_of(
 
 
 @st.composite
-def small_lookups(draw: st.DrawFn, output: str, source: str, block: int) -> Lookup:
-    """Draw lookups of few nodes, about half of them compressed; the slot is named as the output."""
-    samples = draw(st.integers(1, 4))
-    interval = draw(st.integers(5, 8))
-    compressed = samples > 1 and interval < 7 and draw(st.booleans())
+def small_lookups(draw: st.DrawFn, output: str, source: str, block: int, *, compressed: bool | None = None) -> Lookup:
+    """Draw lookups of few nodes; without `compressed` some of them are. The slot is named as the output."""
+    if compressed is None:
+        compressed = draw(st.integers(0, 2)) == 0
+    samples = draw(st.integers(2 if compressed else 1, 4))
+    interval = draw(st.integers(5, 6 if compressed else 8))
     return Lookup(
         output=output,
         input=source,

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import h5py
 import msgspec
@@ -12,12 +12,15 @@ import pytest
 from colour_models import FilledColours, colour_programs, pictures
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from strategies import Filled, filled_programs, images
+from small_ops import small_lookups
+from strategies import Filled, fill_tables, filled_programs, images
 
-from lutkit_runtime.artefact import Artefact, write_artefact
+from lutkit_runtime.artefact import Artefact, read_artefact, write_artefact
+from lutkit_runtime.axis_tables import AxisTables
+from lutkit_runtime.diagonal import Diagonal
 from lutkit_runtime.engine import Model
 from lutkit_runtime.lattice import Lattice
-from lutkit_runtime.ops import Blend, ColourLookup, ColourMatrix, Ensemble, Lookup, Requantise
+from lutkit_runtime.ops import Blend, ChannelOp, ColourLookup, ColourMatrix, Ensemble, Lookup, Requantise, Tap
 from lutkit_runtime.ops.colour_lookup import Cube, Curves, Domain
 from lutkit_runtime.ops.table_fusion import BasisTable
 from lutkit_runtime.pattern import NAMED_PATTERNS
@@ -74,6 +77,25 @@ def test_the_documented_reader_computes_what_the_ops_compute(
     np.testing.assert_array_equal(documented_apply(path, plane), run(artefact, plane))
 
 
+@settings(max_examples=40, deadline=None)
+@given(small_lookups("sum", "image", 1, compressed=True), st.integers(0, 2**32 - 1))
+def test_the_documented_reader_finds_the_diagonal_where_the_op_does(
+    tmp_path_factory: pytest.TempPathFactory,
+    documented_apply: Callable[[Path, np.ndarray], np.ndarray],
+    lookup: Lookup,
+    seed: int,
+) -> None:
+    """Samples are apart by whole steps, one more and one less: the last that is near, and the first that is not."""
+    requantise = Requantise(output="result", input="sum", bias=0, divisor=lookup.step)
+    program = Program(family="test", task="sr", ops=(lookup, requantise))
+    artefact = Artefact(program, fill_tables(program, seed))
+    path = tmp_path_factory.mktemp("diagonal") / "model.h5"
+    write_artefact(path, artefact)
+    random = np.random.default_rng(seed)
+    plane = (random.integers(1, 8, (6, 6)) * 32 + random.integers(-1, 2, (6, 6))).astype(np.uint8)
+    np.testing.assert_array_equal(documented_apply(path, plane), run(artefact, plane))
+
+
 def test_the_worked_pixel(
     tmp_path: Path, text: str, documented_apply: Callable[[Path, np.ndarray], np.ndarray]
 ) -> None:
@@ -104,32 +126,78 @@ def test_the_worked_pixel(
 
 
 def test_the_bounds_in_the_document_are_those_of_the_code(text: str) -> None:
-    from lutkit_runtime import artefact, lattice, onnx_layers, ops, pattern, seal, table_coding
-    from lutkit_runtime.ops import colour_lookup, colour_matrix, predictor, table_fusion
+    from lutkit_runtime import artefact, axis_tables, lattice, onnx_layers, ops, pattern, seal, table_coding
+    from lutkit_runtime.ops import add, axis_lookup, colour_lookup, colour_matrix, predictor, requantise, table_fusion
+    from lutkit_runtime.ops import reconstructed_convolution as convolution
 
+    flat = " ".join(text.split())
     assert seal.MAX_FILE_BYTES == artefact.MAX_TABLE_BYTES == 2**30
     assert artefact.MAX_TEXT_BYTES == 2**20
-    assert "at most 2^30 bytes, its tables together 2^30 bytes, each text 2^20 bytes" in text
-    assert f"at most {artefact.MAX_TABLES} slots" in text
-    assert f"at\nmost {MAX_SCALE} times as large" in text
-    assert f"Offsets reach at most {pattern.MAX_REACH}." in text
+    assert "at most 2^30 bytes, its tables together 2^30 bytes, each text 2^20 bytes" in flat
+    assert f"at most {artefact.MAX_TABLES} slots" in flat
+    assert f"at most {MAX_SCALE} times as large" in flat
+    assert f"Offsets reach at most {pattern.MAX_REACH}." in flat
     assert lattice.CODES == 256
-    on_planes = (ops.Add, ops.Ensemble, ops.Lookup, ops.Requantise)
+    assert f"A weight is 1 to {add.LARGEST_WEIGHT}" in flat
+    assert f"lie within -{requantise.LARGEST_BOUND} and {requantise.LARGEST_BOUND - 1}." in flat
+    assert f"`taps` are 1 to {axis_lookup.MAX_TAPS}, `outputs` 1 to {axis_lookup.MAX_OUTPUTS}" in flat
+    assert f"`column` at most {pattern.MAX_REACH} either way" in flat
+    assert f"a power of two, 1 to {axis_tables.LARGEST_STEP}" in flat
+    assert (convolution.WINDOWS, convolution.STORAGES) == ((3, 5, 7, 9), ("int16", "int8"))
+    assert f"the {convolution.HIGHEST} thresholds" in flat
+    assert convolution.LARGEST_UNIT == 2**30
+    on_planes = (
+        ops.Add,
+        ops.AxisLookup,
+        ops.BitField,
+        ops.Ensemble,
+        ops.Lookup,
+        ops.PixelShuffle,
+        ops.ReconstructedConvolution,
+        ops.Requantise,
+    )
     on_colours = (ops.Blend, ops.ColourLookup, ops.ColourMatrix, ops.Predictor, ops.TableFusion)
+    assert {*on_planes, *on_colours} == set(get_args(ops.Op))
     named = {str(op.__struct_config__.tag) for op in (*on_planes, *on_colours)}
     assert named == set(re.findall(r"^### (.*)$", text, re.MULTILINE))
-    parts = (Program, Parameter, Cube, Curves, Domain, TableCoding, BasisTable)
+    parts = (Program, Parameter, AxisTables, Tap, Diagonal, Cube, Curves, Domain, TableCoding, BasisTable)
     for op in (*on_planes, *on_colours, *parts):
         for name in op.__struct_fields__:
             assert f"`{name}`" in text or f'"{name}"' in text, name
     for layer in onnx_layers.LAYERS:
         assert f"`{layer}`" in text
-    assert f"2 to {colour_lookup.MAX_CURVE_ENTRIES:_}".replace("_", " ") in text
-    assert f"2 to\n{colour_lookup.MAX_CUBE_SIZE} nodes per axis" in text
-    assert f"at most {table_fusion.MAX_BASES}." in text
+    assert f"2 to {colour_lookup.MAX_CURVE_ENTRIES:_}".replace("_", " ") in flat
+    assert f"2 to {colour_lookup.MAX_CUBE_SIZE} nodes per axis" in flat
+    assert f"at most {table_fusion.MAX_BASES}." in flat
     assert (predictor.MAX_SIDE, predictor.MAX_OUTPUTS, predictor.MAX_NETWORK_BYTES) == (1024, 4096, 2**28)
     assert (table_coding.LARGEST_VALUE, colour_matrix.MAX_COEFFICIENT) == (10.0**30, 10.0**6)
-    assert f"schema version: {seal.SCHEMA}; {seal.OLDEST_SCHEMA} is still read" in text
+    older = range(seal.OLDEST_SCHEMA, seal.SCHEMA)
+    assert f"schema version: {seal.SCHEMA}; {' and '.join(map(str, older))} are still read" in text
+    assert re.findall(r"^\| (\d+) \| (?:programs|the ops) ", text, re.MULTILINE) == [*map(str, older), str(seal.SCHEMA)]
+
+
+def test_fields_that_the_document_gives_a_default_have_it(text: str) -> None:
+    (listed,) = re.findall(r"these have defaults: (.*?)\. A reader", " ".join(text.split()))
+    fields = [
+        field for each in (Program, Tap, Diagonal, *get_args(ChannelOp)) for field in msgspec.structs.fields(each)
+    ]
+    optional = {each.name: each.default for each in fields if each.default is not msgspec.NODEFAULT}
+    told = dict(re.findall(r"`(\w+)` (\S+?)(?=[,) ]|$)", listed))
+    assert told == {name: msgspec.json.encode(value).decode() for name, value in optional.items()}
+
+
+@pytest.mark.parametrize("schema", [1, 2])
+def test_the_documented_reader_reads_files_of_older_schemas(
+    schema: int, documented_apply: Callable[..., np.ndarray], documented_colours: Callable[..., np.ndarray]
+) -> None:
+    path = Path(__file__).with_name(f"artefact-schema-{schema}.h5")
+    artefact = read_artefact(path)
+    image = np.random.default_rng(schema).integers(0, 256, (6, 5, 3), dtype=np.uint8)
+    expected = Model(artefact.program, artefact.tables).apply(image, backend="numpy")
+    if schema == 1:
+        np.testing.assert_array_equal(documented_apply(path, image[..., 0]), expected[..., 0])
+    else:
+        assert np.abs(documented_colours(path, image).astype(int) - expected).max() <= 1
 
 
 def bound_steepness(filled: FilledColours, image: np.ndarray) -> float:
