@@ -81,7 +81,7 @@ class SpatialWorkbench:
         crops = [_crop_pair(pair, task.scale, NETWORK_VALIDATION_SIDE) for pair in materials.pairs]
 
         def validate(step: int) -> float:
-            interval = recipe.interval_at(step - 1)
+            interval = model.table_interval(recipe.interval_at(step - 1))
             if interval is None:
                 return mean_finite_psnr(score_pairs(model.restore, crops, task))
             with torch.no_grad():

@@ -109,12 +109,20 @@ class NetworkModel:
         settled = any(not isinstance(op, Lookup) for op in program.table_ops())
         return program.replace_ops(settle) if settled else program
 
+    def table_interval(self, interval: int | None) -> int | None:
+        """Return the interval of the tables that run where a phase names this one; None where networks run.
+
+        Networks of single samples always run as tables, which hold all that they can give.
+        """
+        return self._config.interval if interval is None and not self._samples_together else interval
+
     def run(self, planes: torch.Tensor, interval: int | None) -> torch.Tensor:
         """Run with the networks at every sample, or with the tables they make at an interval."""
-        if interval is None and self._samples_together:
+        interval = self.table_interval(interval)
+        if interval is None:
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self._low_precision):
                 return run_program(self.program, planes, self.fillings)
-        program = self.program_at(self._config.interval if interval is None else interval)
+        program = self.program_at(interval)
         if planes.device.type == "cpu":
             stages = claim_program(program)
             if stages is not None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from lutkit.families.spatial import WORKBENCH, check_task
-from lutkit.recipe import Phase, Recipe
+from lutkit.recipe import Recipe
 from lutkit_runtime.axis_tables import AxisTables
 from lutkit_runtime.errors import DataError
 from lutkit_runtime.ops import Add, AxisLookup, BitField, BodyOp, Ensemble, PixelShuffle, Requantise, Tap
@@ -36,7 +36,9 @@ class TinyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     channels : int
         Of the maps between layers, 4 to 64.
     depth : int
-        Pairs of a depthwise and a pointwise layer, 1 to 4.
+        Depthwise layers, 1 to 4.
+    points : int
+        Pointwise layers behind each, 1 to 4; one as published.
     low_bits : int
         Bits of a byte that are split off, 1 to 4.
     apart : bool
@@ -59,6 +61,7 @@ class TinyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
 
     channels: int = 16
     depth: int = 1
+    points: int = 1
     low_bits: int = 2
     apart: bool = False
     centred: bool = True
@@ -73,6 +76,7 @@ class TinyConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
         ranges = {
             "channels": (4, 64),
             "depth": (1, 4),
+            "points": (1, 4),
             "low_bits": (1, 4),
             "reach": (0, 4),
             "interval": (0, 4),
@@ -96,7 +100,6 @@ QUICK = Recipe(
     final_rate=3e-5,
     warmup=100,
     validate_every=300,
-    phases=(Phase(interval=0),),
 )
 """Ends within ten minutes on two cores."""
 
@@ -107,7 +110,6 @@ PAPER = Recipe(
     learning_rate=1e-3,
     final_rate=1e-5,
     validate_every=2000,
-    phases=(Phase(interval=0),),
 )
 """As long as the published networks are trained (Li et al., NeurIPS 2024, section 4.1)."""
 
@@ -205,9 +207,10 @@ class _Skeleton:
                 plane = self._settle(deep, f"{deep}/both", 9 * unit, plane, bounds)
             else:
                 plane = self._settle(deep, sums.output, 9 * sums.tables.denominator, plane, bounds)
-            wide = f"{branch}/point{pair}"
-            sums = self._look_up(wide, plane, self._pointwise(), bounds, config.channels)
-            plane = self._settle(wide, sums.output, config.channels * sums.tables.denominator, plane, bounds)
+            for point in range(1, config.points + 1):
+                wide = f"{branch}/point{pair}" if config.points == 1 else f"{branch}/point{pair}-{point}"
+                sums = self._look_up(wide, plane, self._pointwise(), bounds, config.channels)
+                plane = self._settle(wide, sums.output, config.channels * sums.tables.denominator, plane, bounds)
         last = f"{branch}/up"
         outputs = config.scale**2
         sums = self._look_up(last, plane, self._pointwise(), bounds, outputs)
