@@ -11,34 +11,45 @@ from typing import Any, get_args
 
 import msgspec
 import numpy as np
+from axis_programs import axis_networks
 from colour_models import colour_programs, identity_nodes, make_adaptive, make_program
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from small_ops import axis_lookups
 from strategies import fill_tables, fill_thresholds, patterns, stages
 
 from lutkit.configuration import AnyConfig
-from lutkit.families import FAMILIES, find_family
+from lutkit.families import Family, find_family
 from lutkit.recipe import ColourRecipe, Phase, Recipe, Schedule
 from lutkit.run import Run
 from lutkit_runtime.artefact import Artefact
+from lutkit_runtime.axis_tables import AxisTables
+from lutkit_runtime.diagonal import Diagonal
 from lutkit_runtime.interpolation import Interpolation
 from lutkit_runtime.lattice import Lattice
 from lutkit_runtime.onnx_graph import Graph, Layer
 from lutkit_runtime.onnx_writer import write_graph
 from lutkit_runtime.ops import (
+    CODES,
     Add,
+    AxisLookup,
+    BitField,
     Blend,
     ColourLookup,
     ColourMatrix,
     Ensemble,
     Lookup,
     Op,
+    PixelShuffle,
+    Plane,
     Predictor,
     ReconstructedConvolution,
     Requantise,
     TableFusion,
+    Tap,
 )
 from lutkit_runtime.ops.colour_lookup import Cube, Curves, Domain
+from lutkit_runtime.ops.reconstructed_convolution import find_thresholds
 from lutkit_runtime.ops.table_fusion import BasisTable
 from lutkit_runtime.padding import Padding
 from lutkit_runtime.pattern import IndexPattern
@@ -80,17 +91,20 @@ class OpCase:
 @st.composite
 def _draw_lookups(draw: st.DrawFn) -> Example:
     samples = draw(st.integers(1, 4))
+    compressed = samples > 1 and draw(st.booleans())
+    interval = draw(st.integers(5, 7 if compressed else 8))
     lookup = Lookup(
         output="sum",
         input="image",
         slot="stage1/table",
         pattern=draw(patterns(samples, reach=3)),
-        lattice=Lattice(samples, draw(st.integers(5, 8))),
+        lattice=Lattice(samples, interval),
         block=draw(st.integers(1, 8)),
         padding=draw(st.sampled_from(Padding)),
         interpolation=draw(st.sampled_from(Interpolation)) if samples == 4 else Interpolation.SIMPLEX,
+        diagonal=Diagonal(draw(st.integers(1, 4)), draw(st.integers(interval + 1, 8))) if compressed else None,
     )
-    return _complete(draw, lookup, Requantise(output="result", input="sum", bias=0, divisor=lookup.lattice.step))
+    return _complete(draw, lookup, Requantise(output="result", input="sum", bias=0, divisor=lookup.step))
 
 
 @st.composite
@@ -107,7 +121,7 @@ def _draw_roundings(draw: st.DrawFn) -> Example:
 
 @st.composite
 def _draw_ensembles(draw: st.DrawFn) -> Example:
-    return _complete(draw, *draw(stages(blocks=(1, 3))))
+    return _complete(draw, *draw(st.one_of(stages(blocks=(1, 3)), axis_networks())))
 
 
 @st.composite
@@ -124,6 +138,32 @@ def _draw_convolutions(draw: st.DrawFn) -> Example:
     )
     rest = draw(stages(source="codes", blocks=(1,))) if op.output == "codes" else ()
     return _complete(draw, op, *rest)
+
+
+@st.composite
+def _draw_bits(draw: st.DrawFn) -> Example:
+    bits = draw(st.integers(1, 8))
+    field = BitField(
+        output="field",
+        input="image",
+        shift=draw(st.integers(0, 8 - bits)),
+        bits=bits,
+        offset=draw(st.integers(-256, 256)),
+    )
+    return _complete(
+        draw, field, Requantise(output="result", input="field", bias=draw(st.integers(-9, 264)), divisor=1)
+    )
+
+
+@st.composite
+def _draw_tables_of_one_sample(draw: st.DrawFn) -> Example:
+    first = draw(axis_lookups("first", "image", CODES, outputs=draw(st.sampled_from((1, 3, 4)))))
+    inner = Requantise(output="inner", input="first", bias=0, divisor=first.tables.denominator, low=-128, high=127)
+    plane = Plane(codes=False, low=-128, high=127, channels=first.outputs)
+    second = draw(axis_lookups("second", "inner", plane, outputs=4, depthwise=first.outputs == 4))
+    result = Requantise(output="result", input="sum", bias=128, divisor=4)
+    sum_up = Add(output="sum", terms=("blocks",))
+    return _complete(draw, first, inner, second, PixelShuffle(output="blocks", input="second", block=2), sum_up, result)
 
 
 def _complete(draw: st.DrawFn, *ops: Op) -> Example:
@@ -153,9 +193,39 @@ def _lookups_of_colours() -> st.SearchStrategy[Example]:
 
 ADAPTIVE = st.integers(2, 5).map(make_adaptive).map(lambda artefact: Example(artefact.program, artefact.tables))
 
+TABLES_OF_ONE_SAMPLE = AxisTables(low=0, size=256, steps=((1,),))
+
 OP_CASES: dict[type[Any], OpCase] = {
+    BitField: OpCase(
+        _draw_bits(), ({"shift": -1}, {"bits": 0}, {"shift": 1, "bits": 8}, {"offset": 257}, {"offset": -257})
+    ),
+    AxisLookup: OpCase(
+        _draw_tables_of_one_sample(),
+        (
+            {"taps": ()},
+            {"taps": (Tap(),) * 1025},
+            {"taps": (Tap(row=65),), "tables": TABLES_OF_ONE_SAMPLE, "outputs": 1},
+            {"taps": (Tap(channel=-1),), "tables": TABLES_OF_ONE_SAMPLE, "outputs": 1},
+            {"tables": AxisTables(low=0, size=256, steps=())},
+            {"tables": msgspec.structs.replace(TABLES_OF_ONE_SAMPLE, steps=((3,),)), "taps": (Tap(),), "outputs": 1},
+            {"tables": msgspec.structs.replace(TABLES_OF_ONE_SAMPLE, size=257), "taps": (Tap(),), "outputs": 1},
+            {"outputs": 0},
+            {"outputs": 257},
+        ),
+    ),
+    PixelShuffle: OpCase(_draw_tables_of_one_sample(), ({"block": 0}, {"block": 9})),
     Lookup: OpCase(
-        _draw_lookups(), ({"block": 0}, {"block": 9}, {"pattern": IndexPattern(())}, {"lattice": Lattice(5, 4)})
+        _draw_lookups(),
+        (
+            {"block": 0},
+            {"block": 9},
+            {"pattern": IndexPattern(())},
+            {"lattice": Lattice(5, 4)},
+            {"diagonal": Diagonal(0, 5)},
+            {"diagonal": Diagonal(5, 5)},
+            {"diagonal": Diagonal(2, 9)},
+            {"diagonal": Diagonal(2, 4)},
+        ),
     ),
     Add: OpCase(_draw_sums(), ({"terms": ()},)),
     Requantise: OpCase(_draw_roundings(), ({"divisor": 0}, {"divisor": (1 << 24) + 1}, {"bias": (1 << 30) + 1})),
@@ -234,13 +304,13 @@ class FamilyCase:
     config : record of the family's
     recipe : Schedule
         One step on pictures of 32 x 32 pixels.
-    storages : tuple of str or None
-        What `lutkit transfer --storage` may say.
+    transfers : tuple of mappings
+        Fields of `TransferOptions` that the family takes.
     """
 
     config: Any
     recipe: Schedule
-    storages: tuple[str | None, ...] = (None,)
+    transfers: tuple[Mapping[str, Any], ...] = ({},)
 
 
 PATCHES = Recipe(
@@ -264,20 +334,47 @@ FAMILY_CASES: dict[str, Callable[[], FamilyCase]] = {
     "adaptive-3dlut": lambda: FamilyCase(
         shrink("adaptive-3dlut", luts=2, size=5, predictor="pooled", spread=0.1),
         PICTURES,
-        storages=(None, "int16", "int8"),
+        transfers=({}, {"storage": "int16"}, {"storage": "int8"}),
+    ),
+    "rclut": lambda: FamilyCase(
+        shrink("rclut", rc=(3, 5), scale=2, interval=6, width=8, window_width=8),
+        PATCHES,
+        transfers=({}, {"storage": "int8"}, {"diagonal": 1}),
+    ),
+    "tiny-lut": lambda: FamilyCase(
+        shrink("tiny-lut", channels=4, scale=2, interval=1, width=4),
+        msgspec.structs.replace(PATCHES, phases=(Phase(interval=1),)),
     ),
 }
 """Every family by its name."""
 
+VARIANTS: dict[str, Callable[[], FamilyCase]] = {
+    "mulut with windows": lambda: FamilyCase(
+        shrink("mulut", patterns=("s", "v"), stages=2, scale=2, interval=6, width=8, rc=(3, 5), window_width=8),
+        PATCHES,
+        transfers=({}, {"storage": "int8"}, {"diagonal": 1}),
+    ),
+    "tiny-lut with branches": lambda: FamilyCase(
+        shrink("tiny-lut", channels=5, depth=2, apart=True, centred=False, reach=0, interval=2, width=4, scale=2),
+        msgspec.structs.replace(PATCHES, phases=(Phase(interval=2),)),
+    ),
+}
+"""Other configurations of a family, which make programs of other ops, by its name and what is different."""
+
 
 def case_of_family(name: str) -> FamilyCase:
-    """Return the case of a family; fails where there is none."""
-    assert name in FAMILIES
-    assert name in FAMILY_CASES, (
+    """Return the case of a family or of a variant of one; fails where there is none."""
+    cases = {**FAMILY_CASES, **VARIANTS}
+    assert name in cases, (
         f"the family {name} has no case: add one to FAMILY_CASES in tests/contract.py, with its smallest configuration "
         "and a recipe of one step"
     )
-    return FAMILY_CASES[name]()
+    return cases[name]()
+
+
+def family_of(name: str) -> Family:
+    """Return the family of a case."""
+    return find_family(name.partition(" with ")[0])
 
 
 def fill_program(program: Program, seed: int) -> Example:
@@ -373,12 +470,39 @@ def _compare_entries(run: Run, config: AnyConfig, artefact: Artefact) -> float:
 
     model = load_model(run, config)
     worst = 0.0
-    for op in artefact.program.lookups():
-        nodes = torch.from_numpy(op.lattice.node_samples()).float() / 255
+    for op in artefact.program.table_ops():
+        filling, quantiser = model.fillings[op.slot], artefact.program.slots[op.slot].quantiser
         with torch.no_grad():
-            outputs = artefact.program.slots[op.slot].quantiser.spread(model.fillings[op.slot].network(nodes)).numpy()
-        worst = max(worst, float(np.abs(outputs - artefact.tables[op.slot]).max()))
+            match op:
+                case Lookup():
+                    nodes = torch.from_numpy(op.node_samples()).float()
+                    outputs = quantiser.spread(filling.network(filling.read(nodes)))
+                case ReconstructedConvolution():
+                    # the mean over the window, times the unit, is what the sum of entries stands for
+                    outputs = quantiser.confine(filling.network() / op.positions * op.unit).reshape(-1, 1)
+                    if not np.array_equal(artefact.tables[op.post], find_thresholds(op.unit)):
+                        return float("inf")
+                case AxisLookup():
+                    outputs = _gather_nodes(op, quantiser.spread(filling.network()))
+                    if filling.shifts is not None:
+                        places = torch.tensor([(tap.row, tap.column) for tap in op.taps])
+                        worst = max(
+                            worst, float((filling.shifts.clamp(-filling.reach, filling.reach) - places).abs().max())
+                        )
+        worst = max(worst, float(np.abs(outputs.numpy() - artefact.tables[op.slot]).max()))
     return worst
+
+
+def _gather_nodes(op: AxisLookup, values: Any) -> Any:
+    """Return the values (taps, size + 1, outputs) at every node of every table in turn, (entries, 1)."""
+    import torch
+
+    found = []
+    for tap, steps in enumerate(op.tables.steps):
+        for output, step in enumerate(steps):
+            last = op.tables.size - 1 if step == 1 else op.tables.size
+            found += [values[tap, node, output] for node in range(0, last + 1, step)]
+    return torch.stack(found)[:, None]
 
 
 def _run_pictures(objective: Any, codes: NDArray[np.uint8]) -> Forward:

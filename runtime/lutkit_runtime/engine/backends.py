@@ -17,10 +17,12 @@ from numpy.typing import NDArray
 from lutkit_runtime.engine.colour import ColourRunner, ReferenceLooker
 from lutkit_runtime.engine.conversion import Piece
 from lutkit_runtime.errors import BackendError
-from lutkit_runtime.ops import Ensemble, Op, Requantise
+from lutkit_runtime.ops import CODES, Ensemble, Op, Requantise, follow_planes
 from lutkit_runtime.program import Program, Tables
 
 if TYPE_CHECKING:
+    from lutkit_runtime.kernels.cpu.axis_layout import Prepared
+    from lutkit_runtime.kernels.cpu.stage import Target
     from lutkit_runtime.kernels.cpu.stage_claim import Stage
 
 Codes = NDArray[np.uint8]
@@ -103,7 +105,7 @@ class CpuBackend:
     def prepare(self, program: Program, tables: Tables) -> Runner:
         """Return what runs fused stages where it can."""
         *steps, last = _claim(program, tables)
-        if isinstance(last, FusedStep):
+        if isinstance(last, FusedStep | NetworkStep):
             return _chain(program, steps, last)
         return _chain(program, [*steps, last])
 
@@ -171,7 +173,7 @@ def find_backend(name: str) -> Backend:
     return backend
 
 
-def _chain(program: Program, steps: Sequence[Step], last: FusedStep | None = None) -> Runner:
+def _chain(program: Program, steps: Sequence[Step], last: FusedStep | NetworkStep | None = None) -> Runner:
     """Return what runs the steps and fills the piece, by `last` where it is given."""
 
     def run(codes: Codes, threads: int | None, piece: Piece) -> None:
@@ -213,7 +215,7 @@ class FusedStep:
 
     def fill(self, planes: Planes, threads: int | None, piece: Piece) -> None:
         """Run as the last stage: without its halo and, for 8 bits, straight into the image."""
-        from lutkit_runtime.kernels.cpu.stage import Target, make_maps, run_joined, run_window
+        from lutkit_runtime.kernels.cpu.stage import make_maps, run_joined, run_window
 
         image = piece.image
         source = planes[self.stage.input][:, 0]
@@ -221,29 +223,67 @@ class FusedStep:
         if image.dtype != np.uint8:
             piece.store(run_joined(self.stage, self.joined, source, threads, maps=maps))
             return
-        row, pixel = image.strides[:2]
-        first = piece.rows.written(piece.scale).start * row + piece.columns.written(piece.scale).start * pixel
-        window = piece.kept(piece.scale // self.stage.block)
-        target = Target(image.reshape(-1), first, plane=1, row=row, pixel=pixel)
-        run_window(self.stage, self.joined, source, threads, window, target, maps)
+        run_window(self.stage, self.joined, source, threads, *_aim(piece, self.stage.block), maps)
+
+
+@dataclass(frozen=True)
+class NetworkStep:
+    """A network of one-dimensional tables, with them."""
+
+    prepared: Prepared
+
+    def __call__(self, planes: Planes, threads: int | None) -> None:
+        """Make the network's plane."""
+        from lutkit_runtime.kernels.cpu.axis_planes import run_network
+
+        network = self.prepared.network
+        planes[network.output] = run_network(self.prepared, planes[network.input][:, 0], threads)[:, None]
+
+    def fill(self, planes: Planes, threads: int | None, piece: Piece) -> None:
+        """Run as the last step: without its halo and, for 8 bits, straight into the image."""
+        from lutkit_runtime.kernels.cpu.axis_planes import run_network, run_network_window
+
+        source = planes[self.prepared.network.input][:, 0]
+        if piece.image.dtype != np.uint8:
+            piece.store(run_network(self.prepared, source, threads))
+            return
+        run_network_window(self.prepared, source, threads, *_aim(piece, self.prepared.network.block))
+
+
+def _aim(piece: Piece, block: int) -> tuple[tuple[slice, slice], Target]:
+    """Return the part of planes that a piece shows, and where its results belong in the image of bytes."""
+    from lutkit_runtime.kernels.cpu.stage import Target
+
+    row, pixel = piece.image.strides[:2]
+    first = piece.rows.written(piece.scale).start * row + piece.columns.written(piece.scale).start * pixel
+    target = Target(piece.image.reshape(-1), first, plane=1, row=row, pixel=pixel)
+    return piece.kept(piece.scale // block), target
 
 
 def _claim(program: Program, tables: Tables) -> Iterator[Step]:
-    """Yield the steps of a program: a kernel where an ensemble and its requantisation are a stage, else references."""
+    """Yield the steps of a program: a kernel where it can do an ensemble and its requantisation, else references."""
+    from lutkit_runtime.kernels.cpu.axis_layout import prepare_network
+    from lutkit_runtime.kernels.cpu.axis_network import claim_axis_network
     from lutkit_runtime.kernels.cpu.stage_claim import claim_stage
     from lutkit_runtime.kernels.cpu.stage_layout import join_tables
 
-    codes = {program.input, *(op.output for op in program.ops if isinstance(op, Requantise))}
+    planes = {program.input: CODES}
+    follow_planes(program.ops, planes)
     readers = [name for op in program.ops for name in op.inputs]
     ops = list(program.ops)
     while ops:
         op = ops.pop(0)
-        stage = None
-        # the kernel reads bytes, and never makes the wide sum: nobody else may ask for it
-        if isinstance(op, Ensemble) and op.input in codes and ops and isinstance(ops[0], Requantise):
-            stage = claim_stage(op, ops[0]) if readers.count(op.output) == 1 else None
-        if stage is None:
-            yield _refer(op, tables)
-        else:
-            ops.pop(0)
+        following = ops[0] if ops and isinstance(ops[0], Requantise) else None
+        stage = network = None
+        # kernels read bytes, and never make the wide sum: nobody else may ask for it
+        if isinstance(op, Ensemble) and following and planes[op.input].codes and readers.count(op.output) == 1:
+            stage = claim_stage(op, following)
+            network = claim_axis_network(op, following) if planes[op.input].channels == 1 else None
+        if stage is not None:
             yield FusedStep(stage, join_tables(stage, tables), tables)
+        elif network is not None:
+            yield NetworkStep(prepare_network(network, tables))
+        else:
+            yield _refer(op, tables)
+            continue
+        ops.pop(0)

@@ -1,0 +1,432 @@
+# pyright: basic
+"""The kernel of a fused axis network. Imports Numba only; `axis_network` prepares its arguments.
+
+What makes it fast:
+
+- A map holds 16 channels of a pixel side by side, as bytes that index tables without further arithmetic. A row of a
+  table is 16 outputs side by side too, so that a tap is one load of an index and one addition of a vector.
+- Eight taps are added in one pass over a chunk of pixels: the sums are read and written once for all of them.
+- A band of rows goes through all layers under all turns before the next, so that its maps stay in the second-level cache.
+- Planes are never turned: the offsets of taps are, and the block of the result when it joins the sum.
+- Rounding multiplies by the reciprocal and snaps the quotient: see `SNAP`.
+- For the rest see `stage_lines`: unsigned indices, flat arrays that are arguments, block size as length of a tuple.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit, prange
+from numpy.typing import NDArray
+
+from lutkit_runtime.kernels.cpu.compiling import compile_kernel
+from lutkit_runtime.kernels.cpu.dealing import take_next
+
+CHUNK = 128
+"""Pixels that are summed at once: their sums stay in the first-level cache."""
+
+LANES = 16
+
+SNAP = np.float32(1.5 * 2**11)
+"""Adding and subtracting it rounds a float32 below 2**9 in magnitude to a multiple of 2**-12.
+
+A sum times the rounded reciprocal of the divisor errs by less than 2**-14 there, so what should be a tie becomes one;
+anything else is 2**-12 or more away from a tie while the divisor is at most 2**11, and stays on its side.
+"""
+
+LARGEST_QUOTIENT = 1 << 9
+LARGEST_DIVISOR = 1 << 11
+EXACT_SUM = 1 << 24
+
+EIGHT, NINE, DEPTHWISE = 8, 9, 1
+"""Kinds of passes by the number of their places: taps, or one offset at which every channel has a tap for its output."""
+
+ZEROS = 256
+"""Rows of zeros at the start of the joined table: the table of taps that fill up a pass.
+
+A pass of fewer taps would not be faster: LLVM unrolls a loop of 16 small steps into scalar code.
+"""
+
+_I = np.int32
+_U = np.uint64
+_F = np.float32
+_L = _U(LANES)
+
+
+@njit(inline="always")
+def _find_taps(unit, turn, y, begin, slot, units, passes, taps, layout, rows, places, first):
+    """Write down where the taps of a unit stand for the first pixel of row y: twin of `AxisLookup.gather`."""
+    for step in range(units[unit, 1], units[unit, 2]):
+        tap = passes[step, 0]
+        for each in range(tap, tap + passes[step, 1]):
+            source = taps[turn, each, 0]
+            reach = layout[source, 1]
+            row = rows[layout[source, 5] + reach + y + taps[turn, each, 1]] - max(0, begin - layout[source, 2])
+            column = (reach + taps[turn, each, 2]) * layout[source, 0] + taps[turn, each, 3]
+            places[first + _U(each)] = _U(slot + layout[source, 3] + row * layout[source, 4] + column)
+
+
+@njit(inline="always")
+def _find_pixel(source, x, y, begin, slot, layout):
+    """Return where the pixel (y, x) of a map stands."""
+    row = y - max(0, begin - layout[source, 2])
+    return _U(slot + layout[source, 3] + row * layout[source, 4] + (layout[source, 1] + x) * layout[source, 0])
+
+
+@njit(inline="always")
+def _take_view(maps, place, step, each, shift, mask, seen, first, count):
+    """Gather what a unit adds that is not looked up, less its offset: every lane has its own, or all the only one."""
+    if each:
+        for i in range(count * _L):
+            seen[first + i] = _I(_I(maps[place + i]) >> shift) & mask
+    else:
+        for x in range(count):
+            value = np.uint8(_I(_I(maps[place + x * step]) >> shift) & mask)
+            for k in range(_L):
+                seen[first + x * _L + k] = value
+
+
+@njit(inline="always")
+def _add_eight(maps, table, places, at, starts, tap, offset, step, sums, first, count):
+    """Twin of `AxisLookup.reference` for eight taps."""
+    p0, p1, p2, p3 = places[at], places[at + _U(1)], places[at + _U(2)], places[at + _U(3)]
+    p4, p5, p6, p7 = places[at + _U(4)], places[at + _U(5)], places[at + _U(6)], places[at + _U(7)]
+    t0, t1, t2, t3 = starts[tap], starts[tap + _U(1)], starts[tap + _U(2)], starts[tap + _U(3)]
+    t4, t5, t6, t7 = starts[tap + _U(4)], starts[tap + _U(5)], starts[tap + _U(6)], starts[tap + _U(7)]
+    for x in range(count):
+        here = offset + x * step
+        r0 = t0 + _U(maps[p0 + here]) * _L
+        r1 = t1 + _U(maps[p1 + here]) * _L
+        r2 = t2 + _U(maps[p2 + here]) * _L
+        r3 = t3 + _U(maps[p3 + here]) * _L
+        r4 = t4 + _U(maps[p4 + here]) * _L
+        r5 = t5 + _U(maps[p5 + here]) * _L
+        r6 = t6 + _U(maps[p6 + here]) * _L
+        r7 = t7 + _U(maps[p7 + here]) * _L
+        to = first + x * _L
+        for k in range(_L):
+            # one wide expression: LLVM narrows it to the type of the sums
+            sums[to + k] += (
+                table[r0 + k]
+                + table[r1 + k]
+                + table[r2 + k]
+                + table[r3 + k]
+                + table[r4 + k]
+                + table[r5 + k]
+                + table[r6 + k]
+                + table[r7 + k]
+            )
+
+
+@njit(inline="always")
+def _add_nine(maps, table, places, at, starts, tap, offset, step, sums, first, count):
+    """Twin of `AxisLookup.reference` for nine taps: those of 3 x 3 pixels, without a second pass for the last."""
+    p0, p1, p2, p3 = places[at], places[at + _U(1)], places[at + _U(2)], places[at + _U(3)]
+    p4, p5, p6, p7 = places[at + _U(4)], places[at + _U(5)], places[at + _U(6)], places[at + _U(7)]
+    t0, t1, t2, t3 = starts[tap], starts[tap + _U(1)], starts[tap + _U(2)], starts[tap + _U(3)]
+    t4, t5, t6, t7 = starts[tap + _U(4)], starts[tap + _U(5)], starts[tap + _U(6)], starts[tap + _U(7)]
+    p8, t8 = places[at + _U(8)], starts[tap + _U(8)]
+    for x in range(count):
+        here = offset + x * step
+        r0 = t0 + _U(maps[p0 + here]) * _L
+        r1 = t1 + _U(maps[p1 + here]) * _L
+        r2 = t2 + _U(maps[p2 + here]) * _L
+        r3 = t3 + _U(maps[p3 + here]) * _L
+        r4 = t4 + _U(maps[p4 + here]) * _L
+        r5 = t5 + _U(maps[p5 + here]) * _L
+        r6 = t6 + _U(maps[p6 + here]) * _L
+        r7 = t7 + _U(maps[p7 + here]) * _L
+        r8 = t8 + _U(maps[p8 + here]) * _L
+        to = first + x * _L
+        for k in range(_L):
+            sums[to + k] += (
+                table[r0 + k]
+                + table[r1 + k]
+                + table[r2 + k]
+                + table[r3 + k]
+                + table[r4 + k]
+                + table[r5 + k]
+                + table[r6 + k]
+                + table[r7 + k]
+                + table[r8 + k]
+            )
+
+
+@njit(inline="always")
+def _add_depthwise(maps, table, place, start, sums, first, count):
+    """Twin of `AxisLookup.reference` for one tap of every channel, at one offset, each for its own output."""
+    for x in range(count):
+        here = place + x * _L
+        to = first + x * _L
+        for k in range(_L):
+            sums[to + k] += table[start + _U(maps[here + k]) * _L + k]
+
+
+@njit(inline="always")
+def _round(sums, seen, first, inverse, offset, low, high, codes, count):
+    """Twin of `Requantise.codes`, exact under the conditions of `claim_axis_network`; makes what maps hold."""
+    for i in range(count * _L):
+        quotient = _F(_I(sums[first + i])) * inverse
+        value = _I(_I(_I(np.rint((quotient + SNAP) - SNAP)) + _I(seen[first + i])) + offset)
+        codes[first + i] = np.uint8(min(max(value, low), high))
+
+
+@njit(inline="always")
+def _pad_row(maps, line, columns, first_column, reach, width, step):
+    """Twin of `Padding.index` for the pixels beside a row of a map."""
+    for beside in range(2 * reach):
+        column = beside if beside < reach else width + beside
+        to = _U(line + column * step)
+        source = _U(line + (columns[first_column + column] + reach) * step)
+        for k in range(_U(step)):
+            maps[to + k] = maps[source + k]
+
+
+@njit(inline="always")
+def _take_image(planes, plane, height, width, y, maps, line, reach):
+    """Copy a row of a plane into the map of the image."""
+    to, source = _U(line + reach), _U((plane * height + y) * width)
+    for x in range(_U(width)):
+        maps[to + x] = planes[source + x]
+
+
+@njit(inline="always")
+def _join_blocks(codes, first_code, turn, side, outputs, totals, first, count):
+    """Add a chunk of the last map to the totals of its pixels, each block turned back."""
+    last, end = outputs - _U(1), side - _U(1)
+    if turn == 0:
+        for x in range(count):
+            for k in range(outputs):
+                totals[first + x * outputs + k] = codes[first_code + x * _L + k]
+    elif turn == 2:
+        for x in range(count):
+            for k in range(outputs):
+                totals[first + x * outputs + k] += codes[first_code + x * _L + last - k]
+    elif turn == 1:
+        for x in range(count):
+            for row in range(side):
+                for column in range(side):
+                    to = first + x * outputs + row * side + column
+                    totals[to] += codes[first_code + x * _L + (end - column) * side + row]
+    else:
+        for x in range(count):
+            for row in range(side):
+                for column in range(side):
+                    to = first + x * outputs + row * side + column
+                    totals[to] += codes[first_code + x * _L + column * side + end - row]
+
+
+@njit(inline="always")
+def _finish(totals, first, planes, place, with_image, bias, inverse, low, high, codes, first_code, outputs, count):
+    """Twin of the `Requantise.codes` that follows the ensemble; with a residual there is one output per pixel."""
+    if with_image:
+        for x in range(count):
+            quotient = (_F(_I(totals[first + x])) + bias) * inverse
+            value = _I(_I(np.rint((quotient + SNAP) - SNAP)) + _I(planes[place + x]))
+            codes[first_code + x] = np.uint8(min(max(value, low), high))
+    else:
+        for i in range(count * outputs):
+            quotient = (_F(_I(totals[first + i])) + bias) * inverse
+            codes[first_code + i] = np.uint8(min(max(_I(np.rint((quotient + SNAP) - SNAP)), low), high))
+
+
+@compile_kernel(parallel=True)
+def run_network_lines(
+    planes: NDArray[np.uint8],
+    extent: tuple[int, int, int],
+    window: tuple[int, int, int, int],
+    band: int,
+    target: tuple[int, int, int, int],
+    table: NDArray[np.int16 | np.int32],
+    units: NDArray[np.int64],
+    inverses: NDArray[np.float32],
+    taps: NDArray[np.int64],
+    starts: NDArray[np.uint64],
+    passes: NDArray[np.int64],
+    terms: NDArray[np.int64],
+    layout: NDArray[np.int64],
+    rows: NDArray[np.int64],
+    columns: NDArray[np.int64],
+    ending: tuple[np.float32, np.float32, int, int, int],
+    side: tuple[int, ...],
+    slots: tuple[int, int],
+    places: NDArray[np.uint64],
+    sums: NDArray[np.int16 | np.int32],
+    seen: NDArray[np.uint8],
+    codes: NDArray[np.uint8],
+    totals: NDArray[np.int16],
+    maps: NDArray[np.uint8],
+    workers: int,
+    counter: NDArray[np.int64],
+    out: NDArray[np.uint8],
+) -> None:
+    """Twin of `Ensemble.reference` and `Requantise.reference` for a rectangle of every plane.
+
+    Parameters
+    ----------
+    planes : (N * H * W,)
+    extent : (planes, H, W)
+    window : (top, bottom, left, right)
+        Pixels whose results are wanted.
+    band
+        Rows that go through all layers together.
+    target : (first, plane, row, pixel)
+        Place of the window's first result in `out`, and the distances of planes, rows and pixels.
+    table
+        For every tap a row of 16 outputs for every byte that its map can hold.
+    units : (units, 13)
+        Runs of 16 outputs of a layer: map made; first pass, end of passes; first term, end of terms; map of the residual
+        or -1, distance of its pixels, 1 where every lane has its own or 0, its shift, its mask; start of the sums; what
+        is added after rounding; lowest and highest byte of the map.
+    inverses : (units,)
+        1 / divisor.
+    taps : (4 turns, taps, 4)
+        Map, row, column and lane of every tap.
+    starts : (taps,)
+        First entry of its table.
+    passes : (passes, 3)
+        First tap, kind, distance of the pixels of their maps.
+    terms : (terms, 6)
+        Map, distance of its pixels, 1 where every lane has its own or 0, shift, mask, weight.
+    layout : (maps, 7)
+        Distance of pixels, pixels beside every row, rows beyond those wanted, first byte, distance of rows, first of
+        `rows`, first of `columns`; the first map is the image, the last what is shuffled.
+    rows, columns
+        What stands for the rows and columns around a plane.
+    ending : (bias, 1 / divisor, low, high, 1 with the image as residual or 0)
+    side
+        As long as the block size.
+    slots : (bytes of all maps, 1 where every plane and turn keeps its own or 0)
+    places : (workers * taps,)
+    sums, seen, codes : (workers * CHUNK * LANES,)
+    totals : (workers * band * W * block**2,)
+    maps : (workers or 4 N times the bytes of all maps,)
+        Scratch.
+    workers, counter, out
+        As for `run_lines`.
+    """
+    number, height, width = extent
+    top, bottom, left, right = window
+    first_write, plane_write, row_write, pixel_write = target
+    bias, inverse, low, high, with_image = ending
+    slot_bytes, keep = slots
+    bands = (bottom - top + band - 1) // band
+    last = len(layout) - 1
+    for worker in prange(workers):
+        block = _U(len(side))
+        outputs = block * block
+        scratch = _U(worker) * _U(CHUNK) * _L
+        first_place = _U(worker) * _U(len(starts))
+        first_total = _U(worker) * _U(band * width) * outputs
+        while True:
+            task = take_next(counter)
+            if task >= number * bands:
+                break
+            plane = task // bands
+            begin = top + (task - plane * bands) * band
+            end = min(begin + band, bottom)
+            for turn in range(4):
+                slot = (plane * 4 + turn if keep else worker) * slot_bytes
+                first_row = max(0, begin - layout[0, 2])
+                for y in range(first_row, min(height, end + layout[0, 2])):
+                    line = slot + layout[0, 3] + (y - first_row) * layout[0, 4]
+                    _take_image(planes, plane, height, width, y, maps, line, layout[0, 1])
+                    _pad_row(maps, line, columns, layout[0, 6], layout[0, 1], width, 1)
+                for unit in range(len(units)):
+                    made = units[unit, 0]
+                    residual = units[unit, 5]
+                    first_row = max(0, begin - layout[made, 2])
+                    for y in range(first_row, min(height, end + layout[made, 2])):
+                        line = slot + layout[made, 3] + (y - first_row) * layout[made, 4]
+                        _find_taps(unit, turn, y, begin, slot, units, passes, taps, layout, rows, places, first_place)
+                        for x in range(0, width, CHUNK):
+                            count = _U(min(CHUNK, width - x))
+                            start = units[unit, 10]
+                            for i in range(count * _L):
+                                sums[scratch + i] = start
+                            for term in range(units[unit, 3], units[unit, 4]):
+                                _take_view(
+                                    maps,
+                                    _find_pixel(terms[term, 0], x, y, begin, slot, layout),
+                                    _U(terms[term, 1]),
+                                    terms[term, 2],
+                                    _I(terms[term, 3]),
+                                    _I(terms[term, 4]),
+                                    seen,
+                                    scratch,
+                                    count,
+                                )
+                                weight = _I(terms[term, 5])
+                                for i in range(count * _L):
+                                    sums[scratch + i] += _I(_I(seen[scratch + i]) * weight)
+                            for step in range(units[unit, 1], units[unit, 2]):
+                                tap = _U(passes[step, 0])
+                                pixel = _U(passes[step, 2])
+                                at = first_place + tap
+                                offset = _U(x) * pixel
+                                if passes[step, 1] == EIGHT:
+                                    _add_eight(
+                                        maps, table, places, at, starts, tap, offset, pixel, sums, scratch, count
+                                    )
+                                elif passes[step, 1] == NINE:
+                                    _add_nine(maps, table, places, at, starts, tap, offset, pixel, sums, scratch, count)
+                                else:
+                                    _add_depthwise(maps, table, places[at] + offset, starts[tap], sums, scratch, count)
+                            if residual >= 0:
+                                _take_view(
+                                    maps,
+                                    _find_pixel(residual, x, y, begin, slot, layout),
+                                    _U(units[unit, 6]),
+                                    units[unit, 7],
+                                    _I(units[unit, 8]),
+                                    _I(units[unit, 9]),
+                                    seen,
+                                    scratch,
+                                    count,
+                                )
+                            else:
+                                for i in range(count * _L):
+                                    seen[scratch + i] = 0
+                            _round(
+                                sums,
+                                seen,
+                                scratch,
+                                inverses[unit],
+                                _I(units[unit, 11]),
+                                _I(units[unit, 12]),
+                                _I(units[unit, 13]),
+                                codes,
+                                count,
+                            )
+                            to = _U(line + (layout[made, 1] + x) * LANES)
+                            for i in range(count * _L):
+                                maps[to + i] = codes[scratch + i]
+                            if made == last:
+                                at = first_total + _U((y - begin) * width + x) * outputs
+                                _join_blocks(codes, scratch, turn, block, outputs, totals, at, count)
+                        _pad_row(maps, line, columns, layout[made, 6], layout[made, 1], width, LANES)
+            for y in range(begin, end):
+                for x in range(left, right, CHUNK):
+                    count = _U(min(CHUNK, right - x))
+                    _finish(
+                        totals,
+                        first_total + _U((y - begin) * width + x) * outputs,
+                        planes,
+                        _U((plane * height + y) * width + x),
+                        with_image,
+                        bias,
+                        inverse,
+                        _I(low),
+                        _I(high),
+                        codes,
+                        scratch,
+                        outputs,
+                        count,
+                    )
+                    line_write = first_write + plane * plane_write + (y - top) * len(side) * row_write
+                    between = _U(pixel_write)
+                    for down in range(block):
+                        to = _U(line_write + (x - left) * len(side) * pixel_write) + down * _U(row_write)
+                        at = scratch + down * block
+                        for across in range(count):
+                            for right_ in range(block):
+                                out[to + (across * block + right_) * between] = codes[at + across * outputs + right_]
