@@ -15,10 +15,12 @@ import pytest
 from contract import (
     FAMILY_CASES,
     OPS,
+    VARIANTS,
     Example,
     bench_of,
     case_of_family,
     case_of_op,
+    family_of,
     fill_program,
     make_picture,
 )
@@ -42,7 +44,8 @@ from lutkit_runtime.seal import BLOCK_BYTES, SCHEMA, seal
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 DEPTHS = ("uint8", "uint16", "float32")
 CLASSES = pytest.mark.parametrize("kind", OPS, ids=lambda kind: kind.__name__)
-NAMES = pytest.mark.parametrize("name", FAMILIES)
+FAMILY_NAMES = pytest.mark.parametrize("name", FAMILIES)
+NAMES = pytest.mark.parametrize("name", [*FAMILIES, *VARIANTS])
 
 
 def find_op(program: Program, kind: type) -> Op:
@@ -178,7 +181,7 @@ def test_an_op_runs_alike_everywhere(kind, data, seed):
     assert_runs_alike(example, [make_picture(7, 10, depth, seed) for depth in DEPTHS])
 
 
-@NAMES
+@FAMILY_NAMES
 def test_a_family_is_described(name):
     case_of_family(name)
     family = find_family(name)
@@ -195,15 +198,15 @@ def test_a_family_is_described(name):
 
 @NAMES
 def test_skeletons_and_configurations_travel(name, tmp_path):
-    case, family = case_of_family(name), find_family(name)
+    case, family = case_of_family(name), family_of(name)
     for config in (case.config, family.defaults, family.configure("quick", None)):
         program = family.skeleton(config)
         program.validate()
-        assert program.family == name
+        assert program.family == family.name
         assert program.task == config.task and program.scale == config.scale
         assert family.skeleton(config) == program
         assert msgspec.json.decode(msgspec.json.encode(program), type=Program) == program
-        run = RunConfig(family=name, model=config, recipe=case.recipe)
+        run = RunConfig(family=family.name, model=config, recipe=case.recipe)
         text = json.dumps(msgspec.to_builtins(run)).encode()
         assert decode_config(text) == run
         with pytest.raises(msgspec.ValidationError):
@@ -223,14 +226,14 @@ def test_skeletons_and_configurations_travel(name, tmp_path):
 
 @NAMES
 def test_a_family_runs_alike_everywhere(name):
-    example = fill_program(find_family(name).skeleton(case_of_family(name).config), seed=1)
+    example = fill_program(family_of(name).skeleton(case_of_family(name).config), seed=1)
     pictures = [make_picture(12, 17, depth) for depth in DEPTHS]
     assert_runs_alike(example, [*pictures, make_picture(1, 1, "uint8"), make_picture(6, 5, "uint16", channels=4)])
 
 
 @NAMES
 def test_damaged_and_newer_files_are_refused(name, tmp_path):
-    example = fill_program(find_family(name).skeleton(case_of_family(name).config), seed=2)
+    example = fill_program(family_of(name).skeleton(case_of_family(name).config), seed=2)
     path = tmp_path / "model.h5"
     write_artefact(path, Artefact(example.program, dict(example.tables)))
     whole = path.read_bytes()
@@ -270,7 +273,7 @@ def trained(tmp_path_factory, folders):
         if name not in runs:
             case = case_of_family(name)
             data, val = map(str, folders)
-            config = RunConfig(family=name, model=case.config, recipe=case.recipe, data=data, val=val)
+            config = RunConfig(family=family_of(name).name, model=case.config, recipe=case.recipe, data=data, val=val)
             runs[name] = Run(tmp_path_factory.mktemp(name)), config
             with pytest.MonkeyPatch.context() as patch:
                 patch.setenv("LUTKIT_CACHE", str(tmp_path_factory.getbasetemp() / "degraded"))
@@ -285,13 +288,14 @@ def transferred(trained):
     """Artefacts of these runs with what transfer costs, made when they are asked for."""
     made = {}
 
-    def make(name, storage):
+    def make(name, fields):
         from lutkit.transfer import transfer
         from lutkit.workbench import TransferOptions
 
-        if (name, storage) not in made:
-            made[name, storage] = transfer(*trained(name), TransferOptions(storage=storage))
-        return made[name, storage]
+        key = (name, *fields.items())
+        if key not in made:
+            made[key] = transfer(*trained(name), TransferOptions(**fields))
+        return made[key]
 
     return make
 
@@ -305,7 +309,7 @@ def test_every_task_is_trained_or_refused(name, task, folders, tmp_path, monkeyp
     from lutkit.workbench import Watch
 
     monkeypatch.setenv("LUTKIT_CACHE", str(tmp_path / "degraded"))
-    family, case = find_family(name), case_of_family(name)
+    family, case = family_of(name), case_of_family(name)
     try:
         usual = family.configure("quick", task)
     except LutkitError as error:
@@ -313,7 +317,7 @@ def test_every_task_is_trained_or_refused(name, task, folders, tmp_path, monkeyp
         usual = None
     scales = {"scale": case.config.scale if task == "sr" else 1} if "scale" in case.config.__struct_fields__ else {}
     config = RunConfig(
-        family=name,
+        family=family.name,
         model=msgspec.structs.replace(case.config, task=task, **scales),
         recipe=case.recipe,
         data=str(folders[0]),
@@ -331,11 +335,11 @@ def test_every_task_is_trained_or_refused(name, task, folders, tmp_path, monkeyp
 
 @NAMES
 def test_networks_become_tables_within_half_a_quantum(name, trained, transferred):
-    """At every node, and for every storage; what is lost on pictures stands in the artefact."""
+    """At every node, and for every storage and compression; what is lost on pictures stands in the artefact."""
     run, config = trained(name)
-    bench = bench_of(find_family(name).workbench)
-    for storage in case_of_family(name).storages:
-        artefact, fidelity = transferred(name, storage)
+    bench = bench_of(family_of(name).workbench)
+    for fields in case_of_family(name).transfers:
+        artefact, fidelity = transferred(name, fields)
         assert bench.measure_transfer(run, config, artefact) <= 0.501
         first, *_, step = artefact.provenance["history"]
         assert (first["step"], step["step"]) == ("train", "transfer")
@@ -345,13 +349,13 @@ def test_networks_become_tables_within_half_a_quantum(name, trained, transferred
 
 @NAMES
 def test_finetuning_computes_what_apply_does(name, transferred, folders, tmp_path):
-    """Bit for bit, for every storage. A predictor is given a picture of its own size: reducing it rounds."""
+    """Bit for bit, for every storage and compression. A predictor is given a picture of its own size: reducing it rounds."""
     torch = pytest.importorskip("torch")
     from lutkit.workbench import FinetuneJob, Watch, find_workbench
 
-    family, case = find_family(name), case_of_family(name)
-    for storage in case.storages:
-        artefact, _ = transferred(name, storage)
+    family, case = family_of(name), case_of_family(name)
+    for fields in case.transfers:
+        artefact, _ = transferred(name, fields)
         task = make_task(case.config.task, case.config.scale)
         job = FinetuneJob(artefact, task, case.recipe, *folders, 0, tmp_path / "out.h5")
         watch = Watch(say=lambda _line: None)
@@ -365,7 +369,7 @@ def test_finetuning_computes_what_apply_does(name, transferred, folders, tmp_pat
         forward = bench_of(family.workbench).run_finetuning(objective, make_picture(side, side, "uint8", seed=3))
         applied = Model(finetuning.program(), finetuning.tables()).apply(forward.picture)
         assert applied.dtype == forward.result.dtype
-        assert applied.tobytes() == forward.result.tobytes(), storage
+        assert applied.tobytes() == forward.result.tobytes(), fields
 
 
 def test_running_needs_neither_torch_nor_lutkit(tmp_path):
@@ -373,8 +377,8 @@ def test_running_needs_neither_torch_nor_lutkit(tmp_path):
     picture = make_picture(9, 11, "uint8")
     np.save(tmp_path / "picture.npy", picture)
     expected = {}
-    for name in FAMILIES:
-        example = fill_program(find_family(name).skeleton(case_of_family(name).config), seed=4)
+    for name in (*FAMILIES, *VARIANTS):
+        example = fill_program(family_of(name).skeleton(case_of_family(name).config), seed=4)
         write_artefact(tmp_path / f"{name}.h5", Artefact(example.program, dict(example.tables)))
         result = Model(example.program, example.tables).apply(picture, backend="numpy")
         expected[name] = hashlib.sha256(result.tobytes()).hexdigest()
