@@ -96,7 +96,11 @@ def build_program(
         last = requantise(f"map3{branch}", f"pointwise{branch}", channels, last, low, high)
         add(f"up{branch}", last, shift(), block**2)
         residual = last if block**2 == channels else None
-        ends.append(requantise(f"end{branch}", f"up{branch}", channels, residual, -100, 100))
+        ends.append(
+            requantise(
+                f"end{branch}", f"up{branch}", channels, residual, -256 if split else -100, 255 if split else 100
+            )
+        )
     last = ends[0]
     if split:
         body.append(Add(output="both", terms=tuple(ends)))

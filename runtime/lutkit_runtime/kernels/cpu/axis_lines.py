@@ -167,7 +167,7 @@ def _round(sums, seen, first, inverse, offset, low, high, codes, count):
     for i in range(count * _L):
         quotient = _F(_I(sums[first + i])) * inverse
         value = _I(_I(_I(np.rint((quotient + SNAP) - SNAP)) + _I(seen[first + i])) + offset)
-        codes[first + i] = np.uint8(min(max(value, low), high))
+        codes[first + i] = np.uint16(min(max(value, low), high))
 
 
 @njit(inline="always")
@@ -222,11 +222,11 @@ def _finish(totals, first, planes, place, with_image, bias, inverse, low, high, 
         for x in range(count):
             quotient = (_F(_I(totals[first + x])) + bias) * inverse
             value = _I(_I(np.rint((quotient + SNAP) - SNAP)) + _I(planes[place + x]))
-            codes[first_code + x] = np.uint8(min(max(value, low), high))
+            codes[first_code + x] = np.uint16(min(max(value, low), high))
     else:
         for i in range(count * outputs):
             quotient = (_F(_I(totals[first + i])) + bias) * inverse
-            codes[first_code + i] = np.uint8(min(max(_I(np.rint((quotient + SNAP) - SNAP)), low), high))
+            codes[first_code + i] = np.uint16(min(max(_I(np.rint((quotient + SNAP) - SNAP)), low), high))
 
 
 @compile_kernel(parallel=True)
@@ -252,7 +252,7 @@ def run_network_lines(
     places: NDArray[np.uint64],
     sums: NDArray[np.int16 | np.int32],
     seen: NDArray[np.uint8],
-    codes: NDArray[np.uint8],
+    codes: NDArray[np.uint16],
     totals: NDArray[np.int16],
     maps: NDArray[np.uint8],
     workers: int,
@@ -273,10 +273,10 @@ def run_network_lines(
         Place of the window's first result in `out`, and the distances of planes, rows and pixels.
     table
         For every tap a row of 16 outputs for every byte that its map can hold.
-    units : (units, 13)
+    units : (units, 15)
         Runs of 16 outputs of a layer: map made; first pass, end of passes; first term, end of terms; map of the residual
         or -1, distance of its pixels, 1 where every lane has its own or 0, its shift, its mask; start of the sums; what
-        is added after rounding; lowest and highest byte of the map.
+        is added after rounding; lowest and highest number in the map; map of the upper bytes, or -1.
     inverses : (units,)
         1 / divisor.
     taps : (4 turns, taps, 4)
@@ -399,7 +399,11 @@ def run_network_lines(
                             )
                             to = _U(line + (layout[made, 1] + x) * LANES)
                             for i in range(count * _L):
-                                maps[to + i] = codes[scratch + i]
+                                maps[to + i] = np.uint8(codes[scratch + i])
+                            if units[unit, 14] >= 0:
+                                to = _find_pixel(units[unit, 14], x, y, begin, slot, layout)
+                                for i in range(count * _L):
+                                    maps[to + i] = np.uint8(_I(codes[scratch + i]) >> 8)
                             if made == last:
                                 at = first_total + _U((y - begin) * width + x) * outputs
                                 _join_blocks(codes, scratch, turn, block, outputs, totals, at, count)
@@ -429,4 +433,6 @@ def run_network_lines(
                         at = scratch + down * block
                         for across in range(count):
                             for right_ in range(block):
-                                out[to + (across * block + right_) * between] = codes[at + across * outputs + right_]
+                                out[to + (across * block + right_) * between] = np.uint8(
+                                    codes[at + across * outputs + right_]
+                                )

@@ -39,12 +39,18 @@ class View:
     map : str
         The image, or a layer.
     shift, mask, offset : int
+    split : bool
+        Only some bits are seen, through which no gradient passes.
+    upper : bool
+        The byte is the upper one of a layer of two.
     """
 
     map: str
     shift: int
     mask: int
     offset: int
+    split: bool = False
+    upper: bool = False
 
     @property
     def largest(self) -> int:
@@ -108,8 +114,13 @@ class Layer:
 
     @property
     def highest(self) -> int:
-        """The highest byte of the map."""
+        """The highest number in the map."""
         return self.requantise.high - self.offset
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether the map takes two bytes: it may be added to others, and nothing else."""
+        return self.highest > LARGEST_BYTE
 
     @property
     def largest_sum(self) -> int:
@@ -208,7 +219,8 @@ class _Reader:
         follow_planes([op], self.planes)
         match op:
             case BitField():
-                self.views[op.output] = View(self.view(op.input).map, op.shift, (1 << op.bits) - 1, op.offset)
+                source = self.view(op.input).map
+                self.views[op.output] = View(source, op.shift, (1 << op.bits) - 1, op.offset, split=True)
             case AxisLookup():
                 self.sums[op.output] = _Sum(readings=(Reading(op, self.view(op.input), 1),))
             case Add():
@@ -231,9 +243,14 @@ class _Reader:
         residual = None if op.residual is None else self.view(op.residual)
         plane = None if op.residual is None else self.planes[op.residual]
         layer = Layer(op.output, self.planes[op.output].channels, total.readings, total.terms, op, residual)
-        if layer.highest > LARGEST_BYTE or layer.largest_sum > EXACT_SUM or not rounds_exactly(op, plane):
+        if layer.largest_sum > EXACT_SUM or not rounds_exactly(op, plane):
             raise _Unfit
-        self.views[op.output] = View(op.output, 0, LARGEST_BYTE, layer.offset)
+        whole = View(op.output, 0, LARGEST_BYTE, layer.offset)
+        if layer.is_wide:
+            upper = View(op.output, 0, layer.highest >> 8, 0, split=True, upper=True)
+            self.sums[op.output] = _Sum(terms=(Term(whole, 1), Term(upper, 1 << 8)))
+        else:
+            self.views[op.output] = whole
         return layer
 
 
@@ -281,6 +298,7 @@ def _fits(network: AxisNetwork) -> bool:
     return (
         network.block <= LARGEST_BLOCK
         and network.layers[-1].channels == network.block**2
+        and not network.layers[-1].is_wide
         and total <= EXACT_SUM
         and rounds_exactly(network.requantise, residual)
         and (residual is None or network.block == 1)

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lutkit_runtime.kernels.cpu.axis_layout import Maps, Prepared
+from lutkit_runtime.kernels.cpu.axis_layout import Prepared
 from lutkit_runtime.kernels.cpu.axis_lines import CHUNK, LANES, run_network_lines
 from lutkit_runtime.kernels.cpu.axis_network import AxisNetwork
+from lutkit_runtime.kernels.cpu.axis_plan import Maps
 from lutkit_runtime.kernels.cpu.compiling import limit_threads
 from lutkit_runtime.kernels.cpu.dealing import new_counter
 from lutkit_runtime.kernels.cpu.stage import Target
@@ -43,8 +44,18 @@ class Geometry:
     slot: int
 
 
-def place_maps(network: AxisNetwork, height: int, width: int, band: int | None = None) -> Geometry:
-    """Return where the maps of a network stand for planes of a size; `band` rows at once, or a suitable number."""
+def place_maps(network: AxisNetwork, height: int, width: int, band: int | None = None, margin: int = 0) -> Geometry:
+    """Return where the maps of a network stand for planes of a size.
+
+    Parameters
+    ----------
+    network : AxisNetwork
+    height, width : int
+    band : int, optional
+        Rows at once; a suitable number without it.
+    margin : int
+        Pixels around every plane beyond those that taps reach.
+    """
     maps = Maps(network)
     if band is None:
         band = max(LEAST_BAND, BAND_BYTES // (width * sum(maps.step(name) for name in maps.names)))
@@ -53,7 +64,7 @@ def place_maps(network: AxisNetwork, height: int, width: int, band: int | None =
     columns: list[NDArray[Any]] = []
     slot = first_row = first_column = 0
     for number, name in enumerate(maps.names):
-        step, reach, need = maps.step(name), network.reach(name), network.need(name)
+        step, reach, need = maps.step(name), network.reach(name) + margin, network.need(name)
         stride = (width + 2 * reach) * step
         layout[number] = step, reach, need, slot, stride, first_row, first_column
         slot += min(height, band + 2 * need) * stride
@@ -110,7 +121,7 @@ def run_network_window(
 
 
 def run_keeping_maps(
-    prepared: Prepared, planes: NDArray[np.uint8], threads: int | None = None
+    prepared: Prepared, planes: NDArray[np.uint8], threads: int | None = None, margin: int = 0
 ) -> tuple[NDArray[np.uint8], Geometry, NDArray[np.uint8]]:
     """Run a network on whole planes and keep what its layers made, for the backward pass.
 
@@ -123,7 +134,7 @@ def run_keeping_maps(
     """
     count, height, width = planes.shape
     block = prepared.network.block
-    geometry = place_maps(prepared.network, height, width, band=height)
+    geometry = place_maps(prepared.network, height, width, band=height, margin=margin)
     maps = np.empty((count, TURNS, geometry.slot), np.uint8)
     out = np.empty((count, height * block, width * block), np.uint8)
     target = Target(out.reshape(-1), 0, *(stride for stride in out.strides))
@@ -142,11 +153,12 @@ def _run(
     workers: int,
     keep: bool = False,
 ) -> None:
-    network = prepared.network
+    network, plan = prepared.network, prepared.plan
     rounding = network.requantise
     bias = rounding.bias + TURNS * network.layers[-1].offset
     (top, bottom), (left, right) = ((span.start, span.stop) for span in window)
     scratch = workers * CHUNK * LANES
+    totals: int = workers * geometry.band * planes.shape[2] * network.block**2
     run_network_lines(
         planes.reshape(-1),
         (planes.shape[0], planes.shape[1], planes.shape[2]),
@@ -154,12 +166,12 @@ def _run(
         geometry.band,
         (target.first, target.plane, target.row, target.pixel),
         prepared.table,
-        prepared.units,
-        prepared.inverses,
-        prepared.taps,
-        prepared.starts,
-        prepared.passes,
-        prepared.terms,
+        plan.units,
+        plan.inverses,
+        plan.taps,
+        plan.starts,
+        plan.passes,
+        plan.terms,
         geometry.layout,
         geometry.rows,
         geometry.columns,
@@ -172,11 +184,11 @@ def _run(
         ),
         (0,) * network.block,
         (geometry.slot, int(keep)),
-        np.empty(workers * len(prepared.starts), np.uint64),
+        np.empty(workers * len(plan.starts), np.uint64),
         np.empty(scratch, prepared.table.dtype),
         np.empty(scratch, np.uint8),
-        np.empty(scratch, np.uint8),
-        np.empty(workers * geometry.band * planes.shape[2] * network.block * network.block, np.int16),
+        np.empty(scratch, np.uint16),
+        np.empty(totals, np.int16),
         maps,
         workers,
         new_counter(),

@@ -1,0 +1,246 @@
+"""How the kernel of an axis network runs it: maps by number, taps that read them, passes over pixels.
+
+Floor 4: imports the primitives and the network. Maps hold 16 channels side by side; a layer of more makes several. What is
+planned does not depend on the tables' entries, nor on the size of planes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lutkit_runtime.kernels.cpu.axis_lines import DEPTHWISE, EIGHT, LANES, NINE, ZEROS
+from lutkit_runtime.kernels.cpu.axis_network import AxisNetwork, Layer, Reading, View
+from lutkit_runtime.ops import Tap
+from lutkit_runtime.ops.ensemble import TURNS
+from lutkit_runtime.pattern import IndexPattern
+
+EVERY_LANE = -1
+
+
+class Place(NamedTuple):
+    """Where taps read, which makes them one tap whose table is the sum of theirs.
+
+    Parameters
+    ----------
+    map, row, column : int
+    lane : int
+        EVERY_LANE for a tap of each, which adds to its own output.
+    owner : int
+        A number that keeps taps apart that read the same.
+    """
+
+    map: int
+    row: int
+    column: int
+    lane: int
+    owner: int
+
+
+@dataclass(frozen=True)
+class Part:
+    """One tap of a lookup, in the joined table.
+
+    Parameters
+    ----------
+    reading : Reading
+    tap : int
+        Which of the lookup's taps.
+    number : int
+        Which of the plan's taps it is part of.
+    row, rows : int
+        First row of that tap's table, and number of rows: one for every byte of its map.
+    first : int
+        Output of the lookup in lane 0.
+    lane : int
+        Lane of the only output of a depthwise tap, or EVERY_LANE.
+    """
+
+    reading: Reading
+    tap: int
+    number: int
+    row: int
+    rows: int
+    first: int
+    lane: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the kernel is told about a network.
+
+    Parameters
+    ----------
+    network : AxisNetwork
+    parts : tuple of Part
+    rows : int
+        Of the joined table; the first ZEROS are zeros.
+    units, inverses, taps, starts, passes, terms
+        See `run_network_lines`.
+    """
+
+    network: AxisNetwork
+    parts: tuple[Part, ...]
+    rows: int
+    units: NDArray[np.int64]
+    inverses: NDArray[np.float32]
+    taps: NDArray[np.int64]
+    starts: NDArray[np.uint64]
+    passes: NDArray[np.int64]
+    terms: NDArray[np.int64]
+
+
+class Maps:
+    """The maps of a network by number: the image, then those of its layers, 16 channels each; upper bytes last."""
+
+    def __init__(self, network: AxisNetwork) -> None:
+        self.names = [network.input]
+        self._first = {network.input: 0}
+        self._groups = {network.input: 1}
+        for layer in network.layers:
+            self._first[layer.output] = len(self.names)
+            self._groups[layer.output] = count_groups(layer)
+            self.names += [layer.output] * count_groups(layer) * (2 if layer.is_wide else 1)
+        self._image = network.input
+
+    def find(self, name: str, group: int, upper: bool = False) -> int:
+        """Return the map of a group of 16 channels of a plane."""
+        return self._first[name] + group + (self._groups[name] if upper else 0)
+
+    def step(self, name: str) -> int:
+        """Return the distance of a plane's pixels."""
+        return 1 if name == self._image else LANES
+
+
+def count_groups(layer: Layer) -> int:
+    """Return how many maps a layer makes."""
+    return -(-layer.channels // LANES)
+
+
+def plan_network(network: AxisNetwork, apart: frozenset[str] = frozenset()) -> Plan:
+    """Plan a network; taps of lookups whose slots are named in `apart` are not joined with others."""
+    planner = _Planner(network, apart)
+    for layer in network.layers:
+        for group in range(count_groups(layer)):
+            planner.add_unit(layer, group)
+    return planner.finish()
+
+
+class _Planner:
+    """Lists what the kernel runs, unit by unit: 16 outputs of a layer."""
+
+    def __init__(self, network: AxisNetwork, apart: frozenset[str]) -> None:
+        self._network = network
+        self._apart = apart
+        self._maps = Maps(network)
+        self._parts: list[Part] = []
+        self._rows = ZEROS
+        self._units: list[tuple[int, ...]] = []
+        self._inverses: list[float] = []
+        self._places: list[Place] = []
+        self._starts: list[int] = []
+        self._passes: list[tuple[int, int, int]] = []
+        self._terms: list[tuple[int, ...]] = []
+
+    def add_unit(self, layer: Layer, group: int) -> None:
+        """List the taps, terms and numbers of a unit."""
+        first_pass, first_term = len(self._passes), len(self._terms)
+        self._add_taps(layer, group)
+        start = layer.requantise.bias
+        for term in layer.terms:
+            self._terms.append((*self._find_view(term.view, group), term.weight))
+            start += term.weight * term.view.offset
+        residual, after = (-1, 0, 0, 0, 0), -layer.offset
+        if layer.residual:
+            residual = self._find_view(layer.residual, group)
+            after += layer.residual.offset
+        ends = (first_pass, len(self._passes), first_term, len(self._terms))
+        numbers = (layer.requantise.low - layer.offset, layer.highest)
+        upper = self._maps.find(layer.output, group, upper=True) if layer.is_wide else -1
+        made = self._maps.find(layer.output, group)
+        self._units.append((made, *ends, *residual, start, after, *numbers, upper))
+        self._inverses.append(1 / layer.requantise.divisor)
+
+    def _add_taps(self, layer: Layer, group: int) -> None:
+        found: dict[Place, list[tuple[Reading, int, int]]] = {}
+        for order, reading in enumerate(layer.readings):
+            for tap, place in enumerate(self._locate(reading, group, order)):
+                if place is not None:
+                    lane = reading.lookup.taps[tap].channel % LANES if reading.lookup.depthwise else EVERY_LANE
+                    found.setdefault(place, []).append((reading, tap, lane))
+        for kind, step, places in self._group(sorted(found)):
+            self._passes.append((len(self._places), kind, step))
+            for place in places:
+                number, row = len(self._places), self._rows if place else 0
+                rows = self._network.highest(self._maps.names[place.map]) + 1 if place else 0
+                # a tap that fills a pass up reads where the first one does, from rows of zeros
+                self._places.append(place or self._places[self._passes[-1][0]])
+                self._starts.append(row)
+                self._rows += rows
+                given = found[place] if place else []
+                for reading, tap, lane in given:
+                    first = 0 if reading.lookup.depthwise else LANES * group
+                    self._parts.append(Part(reading, tap, number, row, rows, first, lane))
+
+    def _locate(self, reading: Reading, group: int, order: int) -> list[Place | None]:
+        """Return where the taps of a lookup read; None for a depthwise one of another group."""
+        name, lookup = reading.view.map, reading.lookup
+        # a plane of one channel per pixel has no sixteen to read: its taps are like any other
+        each = lookup.depthwise and self._maps.step(name) == LANES
+
+        def locate(number: int, tap: Tap) -> Place | None:
+            if lookup.depthwise and tap.channel // LANES != group:
+                return None
+            owner = order * len(lookup.taps) + number if lookup.slot in self._apart else -1
+            lane = EVERY_LANE if each else tap.channel % LANES
+            return Place(self._maps.find(name, tap.channel // LANES), tap.row, tap.column, lane, owner)
+
+        return [locate(number, tap) for number, tap in enumerate(lookup.taps)]
+
+    def _group(self, places: list[Place]) -> list[tuple[int, int, Sequence[Place | None]]]:
+        """Return kind, distance of pixels and places of every pass; None fills a pass up."""
+        passes: list[tuple[int, int, Sequence[Place | None]]] = []
+        for step in (1, LANES):
+            dense: list[Place | None] = [
+                place for place in places if place.lane >= 0 and self._maps.step(self._maps.names[place.map]) == step
+            ]
+            if len(dense) % EIGHT == 1 and len(dense) > 1:
+                passes.append((NINE, step, dense[:NINE]))
+                dense = dense[NINE:]
+            dense += [None] * (-len(dense) % EIGHT)
+            passes += [(EIGHT, step, dense[first : first + EIGHT]) for first in range(0, len(dense), EIGHT)]
+        return passes + [(DEPTHWISE, LANES, [place]) for place in places if place.lane == EVERY_LANE]
+
+    def _find_view(self, view: View, group: int) -> tuple[int, int, int, int, int]:
+        """Return map, distance of pixels, whether every lane has its own, shift and mask of what a unit adds."""
+        shared = self._network.channels(view.map) == 1
+        number = self._maps.find(view.map, 0 if shared else group, view.upper)
+        return (number, self._maps.step(view.map), int(not shared), view.shift, view.mask)
+
+    def finish(self) -> Plan:
+        """Return the plan."""
+        return Plan(
+            self._network,
+            tuple(self._parts),
+            self._rows,
+            np.array(self._units, np.int64),
+            np.array(self._inverses, np.float32),
+            _turn_taps(self._places),
+            np.array(self._starts, np.uint64) * np.uint64(LANES),
+            np.array(self._passes, np.int64).reshape(-1, 3),
+            np.array(self._terms, np.int64).reshape(-1, 6),
+        )
+
+
+def _turn_taps(places: Sequence[Place]) -> NDArray[np.int64]:
+    """Return map, row, column and first lane of every tap under every turn, (turns, taps, 4)."""
+    turned = np.zeros((TURNS, len(places), 4), np.int64)
+    for turns in range(TURNS):
+        for number, (source, row, column, lane, _) in enumerate(places):
+            ((row_seen, column_seen),) = IndexPattern(((row, column),)).rotated(turns).offsets
+            turned[turns, number] = source, row_seen, column_seen, max(0, lane)
+    return turned
