@@ -139,10 +139,11 @@ def _tell_axes(table: dict[str, Any]) -> Iterator[str]:
     for channel, row, column in table["offsets"]:
         by_channel.setdefault(channel, []).append((row, column))
     places = list(by_channel.values())
+    channels = f"{len(places)} channel{'s' if len(places) > 1 else ''}"
     if all(each == places[0] for each in places):
-        yield f"{len(places)} channels at {_join(places[0])}"
+        yield f"{channels} at {_join(places[0])}"
     else:
-        yield f"{len(places)} channels, shifted: {_join(place for each in places for place in each)}"
+        yield f"{channels}, shifted: {_join(place for each in places for place in each)}"
     steps = ", ".join(f"{step} ({count:,} tables)" for step, count in table["steps"].items())
     yield (
         f"values {table['low']} to {table['high']}, {table['outputs']} outputs"
