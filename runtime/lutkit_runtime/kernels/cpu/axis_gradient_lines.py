@@ -1,0 +1,328 @@
+# pyright: basic
+"""The kernel of the backward pass of an axis network. Imports Numba only; `axis_gradient` prepares its arguments.
+
+Goes through the units of the forward kernel in reverse, plane by plane and turn by turn, over maps that it has kept. The
+gradients to maps lie as the maps do, pixels beside a row included, so that one place serves both.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit, prange
+from numpy.typing import NDArray
+
+from lutkit_runtime.kernels.cpu.axis_lines import CHUNK, DEPTHWISE, LANES
+from lutkit_runtime.kernels.cpu.compiling import compile_kernel
+
+_I = np.int32
+_U = np.uint64
+_F = np.float32
+_L = _U(LANES)
+
+
+@njit(inline="always")
+def _gate_result(result, gradient, plane, extent, side, low, high, inverse, gated, first):
+    """Twin of `gate_gradient` for the codes of a plane, block by block; divided as the sum was."""
+    _, height, width = extent
+    for y in range(height * side):
+        line = (plane * height * side + y) * width * side
+        for x in range(width * side):
+            slope = gradient[_U(line + x)]
+            code = result[_U(line + x)]
+            outward = ((code <= low) & (slope > 0)) | ((code >= high) & (slope < 0))
+            place = ((y // side * width + x // side) * side + y % side) * side + x % side
+            gated[first + _U(place)] = _F(0) if outward else slope * inverse
+
+
+@njit(inline="always")
+def _turn_blocks(gated, first, turn, extent, side, slopes, start, layout):
+    """Write the gradient of the ensemble's result into that of the last map, each block turned."""
+    _, height, width = extent
+    last = len(layout) - 1
+    end = side - 1
+    for y in range(height):
+        for x in range(width):
+            to = _U(start + layout[last, 3] + y * layout[last, 4] + (layout[last, 1] + x) * LANES)
+            block = first + _U((y * width + x) * side * side)
+            for row in range(side):
+                for column in range(side):
+                    if turn == 0:
+                        k = row * side + column
+                    elif turn == 1:
+                        k = (end - column) * side + row
+                    elif turn == 2:
+                        k = (end - row) * side + end - column
+                    else:
+                        k = column * side + end - row
+                    slopes[to + _U(k)] = gated[block + _U(row * side + column)]
+
+
+@njit(inline="always")
+def _fold_row(slopes, line, columns, first_column, reach, width):
+    """Add what pixels beside a row received to those that they stand for."""
+    for beside in range(2 * reach):
+        column = beside if beside < reach else width + beside
+        source = _U(line + column * LANES)
+        to = _U(line + (columns[first_column + column] + reach) * LANES)
+        for k in range(_L):
+            slopes[to + k] += slopes[source + k]
+
+
+@njit(inline="always")
+def _gate(maps, place, upper, place_upper, low, high, slopes, place_slope, gated, first, count):
+    """Twin of `gate_gradient` for a chunk of a map."""
+    for i in range(count * _L):
+        value = _I(maps[place + i])
+        if upper:
+            value = _I(value + _I(_I(maps[place_upper + i]) << 8))
+        slope = slopes[place_slope + i]
+        outward = ((value <= low) & (slope > 0)) | ((value >= high) & (slope < 0))
+        gated[first + i] = _F(0) if outward else slope
+
+
+@njit(inline="always")
+def _pass_on(gated, first, factor, each, slopes, place, count):
+    """Add a chunk of gradients, times a factor, to those of a map: lane to lane, or all to the only one."""
+    if each:
+        for i in range(count * _L):
+            slopes[place + i] += gated[first + i] * factor
+    else:
+        for x in range(count):
+            total = _F(0)
+            for k in range(_L):
+                total += gated[first + x * _L + k]
+            slopes[place + x * _L] += total * factor
+
+
+@njit(inline="always")
+def _scatter(maps, place, step, gated, first, sums, start, count):
+    """Add the gradients of a chunk to the table rows that a tap has read."""
+    for x in range(count):
+        row = start + _U(maps[place + x * step]) * _L
+        at = first + x * _L
+        for k in range(_L):
+            sums[row + k] += gated[at + k]
+
+
+@njit(inline="always")
+def _scatter_and_pass(maps, place, gated, first, sums, start, steep, start_steep, slopes, place_slope, dots, count):
+    """Also pass on to the samples of a tap what the slopes of its tables make of the gradients; keep it in `dots`."""
+    for x in range(count):
+        byte = _U(maps[place + x * _L]) * _L
+        row, slope = start + byte, start_steep + byte
+        at = first + x * _L
+        dot = _F(0)
+        for k in range(_L):
+            dot += gated[at + k] * steep[slope + k]
+        for k in range(_L):
+            sums[row + k] += gated[at + k]
+        slopes[place_slope + x * _L] += dot
+        dots[x] = dot
+
+
+@njit(inline="always")
+def _scatter_depthwise(maps, place, gated, first, sums, start, steep, start_steep, slopes, place_slope, count):
+    """As `_scatter_and_pass` for a tap of every lane."""
+    for x in range(count):
+        for k in range(_L):
+            at = x * _L + k
+            byte = _U(maps[place + at]) * _L + k
+            sums[start + byte] += gated[first + at]
+            slopes[place_slope + at] += gated[first + at] * steep[start_steep + byte]
+
+
+@njit(inline="always")
+def _slope_of_shift(maps, dots, beside, other, count):
+    """Sum over a chunk what half the difference of two samples of a tap makes of the gradients to it."""
+    total = _F(0)
+    for x in range(count):
+        difference = _I(_I(maps[beside + x * _L]) - _I(maps[other + x * _L]))
+        total += dots[x] * _F(difference)
+    return total * _F(0.5)
+
+
+@njit(inline="always")
+def _find(source, y, column, row, slot, layout, rows):
+    """Return where the pixel of a map lies that stands for row + y, for the first pixel of a row."""
+    reach = layout[source, 1]
+    return (
+        slot
+        + layout[source, 3]
+        + rows[layout[source, 5] + reach + y + row] * layout[source, 4]
+        + (reach + column) * layout[source, 0]
+    )
+
+
+@compile_kernel(parallel=True, fastmath={"contract", "nsz", "reassoc"})
+def accumulate_network_lines(
+    maps: NDArray[np.uint8],
+    extent: tuple[int, int, int],
+    result: NDArray[np.uint8],
+    gradient: NDArray[np.float32],
+    ending: tuple[np.float32, int, int],
+    side: int,
+    units: NDArray[np.int64],
+    inverses: NDArray[np.float32],
+    taps: NDArray[np.int64],
+    starts: NDArray[np.uint64],
+    kinds: NDArray[np.int64],
+    passes: NDArray[np.int64],
+    terms: NDArray[np.int64],
+    flows: NDArray[np.int64],
+    layout: NDArray[np.int64],
+    rows: NDArray[np.int64],
+    columns: NDArray[np.int64],
+    slot_bytes: int,
+    steep: NDArray[np.float32],
+    parts: int,
+    gated: NDArray[np.float32],
+    ended: NDArray[np.float32],
+    dots: NDArray[np.float32],
+    slopes: NDArray[np.float32],
+    sums: NDArray[np.float32],
+    shifts: NDArray[np.float64],
+) -> None:
+    """Twin of automatic differentiation of a network and its requantisation.
+
+    Parameters
+    ----------
+    maps : (N * 4 * slot_bytes,)
+        What the layers made, from the forward kernel: one band, a slot for every plane and turn.
+    extent : (planes, H, W)
+    result : (N * H * side * W * side,)
+        What the network gave.
+    gradient : like result
+    ending : (1 / divisor, low, high)
+        Of the rounding that follows the ensemble.
+    side
+        Output pixels per input pixel in each direction.
+    units, inverses, taps, starts, passes, terms, layout, rows, columns
+        As in `run_network_lines`.
+    kinds : (taps,)
+        0 where only the table gets a gradient, 1 where the samples do, too, 2 where also the tap's shift does.
+    flows : (units, 1 + most terms of a unit)
+        Whether gradients pass to the residual, and to each term.
+    slot_bytes
+        Bytes of the maps of a plane and turn.
+    steep : like the joined table
+        Slope of the tables at each value.
+    parts
+        The planes are divided into so many parts.
+    gated, dots : (parts * CHUNK * LANES,), (parts * CHUNK,)
+    ended : (parts * H * W * side**2,)
+    slopes : (parts * slot_bytes,)
+        Scratch.
+    sums : (parts * len(steep),)
+        Gradient to the joined table, one copy per part; zero at the start.
+    shifts : (parts * taps * 2,)
+        Gradient to the rows and columns of taps, likewise.
+    """
+    number, height, width = extent
+    inverse, low, high = ending
+    last = len(units) - 1
+    for worker in prange(parts):
+        scratch = _U(worker) * _U(CHUNK) * _L
+        own_dots = dots[worker * CHUNK : (worker + 1) * CHUNK]
+        first_end = _U(worker) * _U(height * width) * _U(side * side)
+        part = _U(worker) * _U(len(steep))
+        slope_slot = worker * slot_bytes
+        for job in range(worker * number // parts * 4, (worker + 1) * number // parts * 4):
+            plane, turn = job // 4, job % 4
+            slot = job * slot_bytes
+            if turn == 0:
+                _gate_result(result, gradient, plane, extent, side, low, high, inverse, ended, first_end)
+            for i in range(_U(slot_bytes)):
+                slopes[_U(slope_slot) + i] = 0
+            _turn_blocks(ended, first_end, turn, extent, side, slopes, slope_slot, layout)
+            for step in range(len(units)):
+                unit = last - step
+                made = units[unit, 0]
+                upper = units[unit, 14]
+                for y in range(height):
+                    _fold_row(
+                        slopes,
+                        slope_slot + layout[made, 3] + y * layout[made, 4],
+                        columns,
+                        layout[made, 6],
+                        layout[made, 1],
+                        width,
+                    )
+                    for x in range(0, width, CHUNK):
+                        count = _U(min(CHUNK, width - x))
+                        place = _find(made, y, x, 0, slot, layout, rows)
+                        place_upper = _U(0) if upper < 0 else _U(_find(upper, y, x, 0, slot, layout, rows))
+                        _gate(
+                            maps,
+                            _U(place),
+                            upper >= 0,
+                            place_upper,
+                            _I(units[unit, 12]),
+                            _I(units[unit, 13]),
+                            slopes,
+                            _U(place - slot + slope_slot),
+                            gated,
+                            scratch,
+                            count,
+                        )
+                        if flows[unit, 0]:
+                            to = _U(_find(units[unit, 5], y, x, 0, slope_slot, layout, rows))
+                            _pass_on(gated, scratch, _F(1), units[unit, 7], slopes, to, count)
+                        factor = inverses[unit]
+                        for i in range(count * _L):
+                            gated[scratch + i] *= factor
+                        for term in range(units[unit, 3], units[unit, 4]):
+                            if flows[unit, 1 + term - units[unit, 3]]:
+                                to = _U(_find(terms[term, 0], y, x, 0, slope_slot, layout, rows))
+                                _pass_on(gated, scratch, _F(terms[term, 5]), terms[term, 2], slopes, to, count)
+                        for each in range(units[unit, 1], units[unit, 2]):
+                            pixel = _U(passes[each, 2])
+                            for tap in range(passes[each, 0], passes[each, 0] + passes[each, 1]):
+                                start = starts[_U(tap)]
+                                if start == 0:
+                                    continue
+                                source = taps[turn, tap, 0]
+                                row, column, lane = taps[turn, tap, 1], taps[turn, tap, 2], taps[turn, tap, 3]
+                                place = _find(source, y, column + x, row, slot, layout, rows) + lane
+                                to = _U(place - slot + slope_slot)
+                                if passes[each, 1] == DEPTHWISE:
+                                    _scatter_depthwise(
+                                        maps,
+                                        _U(place),
+                                        gated,
+                                        scratch,
+                                        sums,
+                                        part + start,
+                                        steep,
+                                        start,
+                                        slopes,
+                                        to,
+                                        count,
+                                    )
+                                elif kinds[tap] == 0:
+                                    _scatter(maps, _U(place), pixel, gated, scratch, sums, part + start, count)
+                                else:
+                                    _scatter_and_pass(
+                                        maps,
+                                        _U(place),
+                                        gated,
+                                        scratch,
+                                        sums,
+                                        part + start,
+                                        steep,
+                                        start,
+                                        slopes,
+                                        to,
+                                        own_dots,
+                                        count,
+                                    )
+                                if kinds[tap] == 2:
+                                    # one pixel on along rows and columns of the turned plane
+                                    for axis in range(2):
+                                        down, right = (1 - axis, axis)
+                                        for _ in range(turn):
+                                            down, right = right, -down
+                                        on = _find(source, y, column + right + x, row + down, slot, layout, rows)
+                                        back = _find(source, y, column - right + x, row - down, slot, layout, rows)
+                                        shifts[(worker * len(starts) + tap) * 2 + axis] += _slope_of_shift(
+                                            maps, own_dots, _U(on + lane), _U(back + lane), count
+                                        )
