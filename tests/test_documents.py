@@ -1,11 +1,14 @@
 """The pages about families and training: their example runs, their tables say what the presets are."""
 
+import itertools
+import json
 import re
 import sys
 import types
 from pathlib import Path
 
 import contract
+import msgspec
 import numpy as np
 import pytest
 from small_training import write_photos
@@ -90,6 +93,50 @@ def test_the_table_of_recipes_for_colours_says_what_the_presets_are():
             assert found in ("", ", ".join(values)), (first, cell)
         seen.update(names)
     assert seen >= set(adaptive_3dlut.QUICK.__struct_fields__) - {"warmup", "validate_every", "average"}
+
+
+def read_table(page: str, first: str) -> list[list[str]]:
+    """Return the rows of the table of a page whose head begins with a cell, without the head."""
+    lines = iter(read(page).splitlines())
+    head = next(line for line in lines if line.startswith(f"| {first} |"))
+    rows = list(itertools.takewhile(lambda line: line.startswith("|"), lines))[1:]
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in [head, *rows]]
+    assert all(len(row) == len(cells[0]) for row in cells)
+    return cells[1:]
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_table_of_a_familys_configuration_says_what_its_defaults_are(name):
+    """Every field but the task has a row; a cell holds the default, and what `quick` has in its place."""
+    family = find_family(name)
+    quick = family.configure("quick", None)
+    seen = set()
+    for first, cell, _ in read_table(f"families/{name}.md", "field of `model`"):
+        shown, _, aside = cell.partition(";")
+        plain, among = re.split(r" \(", shown)[0].strip("`"), re.fullmatch(r" (\S+) with `quick`", aside)
+        for field in re.findall(r"`(\w+)`", first):
+            seen.add(field)
+            default = msgspec.to_builtins(getattr(family.defaults, field))
+            assert plain in (default, json.dumps(default), f"{default:g}" if isinstance(default, float) else None), (
+                field
+            )
+            if among:
+                assert among[1].strip("`") == f"{getattr(quick, field)}".removesuffix(".0"), field
+            else:
+                assert not aside and getattr(quick, field) == getattr(family.defaults, field), field
+    assert seen | {"task", "scale"} == set(family.defaults.__struct_fields__) | {"scale"}
+
+
+def test_the_table_of_recipes_for_tables_of_one_sample_says_what_the_presets_are():
+    family = find_family("tiny-lut")
+    rows = read_table("families/tiny-lut.md", "field of `recipe`")
+    for first, *cells in rows:
+        field = first.strip("`")
+        for preset, cell in zip(("quick", "paper", "finetune"), cells, strict=True):
+            assert cell.replace(" ", "") == say(getattr(family.presets[preset], field)), (field, preset)
+    assert [first.strip("`") for first, *_ in rows] == [
+        *("steps", "batch", "crop", "learning_rate", "final_rate", "warmup", "validate_every")
+    ]
 
 
 def find_anchors(page: Path) -> set[str]:
