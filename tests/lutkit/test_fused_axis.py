@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from axis_programs import axis_networks
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 torch = pytest.importorskip("torch")
@@ -47,14 +47,16 @@ def shifts_of(program, slots):
 
 
 def assert_alike(found, expected):
-    assert (found is None or not found.any()) if expected is None else True
-    if expected is not None:
-        scale = expected.abs().max().clamp(min=1e-6)
-        torch.testing.assert_close(found / scale, expected / scale, rtol=1e-3, atol=2e-5)
+    """Compare gradients by name; a gradient that cancels out may be noise in one order of additions and 0 in another."""
+    found = {name: 0 * expected[name] if slope is None else slope for name, slope in found.items()}
+    largest = max(slope.abs().max().item() for slope in expected.values())
+    for name, slope in expected.items():
+        scale = max(slope.abs().max().item(), largest / 1000, 1e-6)
+        torch.testing.assert_close(found[name] / scale, slope / scale, rtol=1e-3, atol=1e-4)
 
 
 def compare(program, seed, size, spread=127.0, shifted=()):
-    """Assert that fused and plain results and gradients agree; returns the plain gradients by slot."""
+    """Assert that fused and plain results and gradients agree; returns the plain gradients by name."""
     network = claim_axis_network(*program.ops)
     if network is None:
         return None
@@ -76,14 +78,18 @@ def compare(program, seed, size, spread=127.0, shifted=()):
     (result * weights).sum().backward()
     if expected.requires_grad:
         (expected * weights).sum().backward()
-    for slot, table in theirs.items():
-        assert_alike(ours[slot].grad, table.grad)
-    for slot, shift in their_shifts.items():
-        assert_alike(our_shifts[slot].grad, shift.grad)
-    return {
-        **{slot: table.grad for slot, table in theirs.items()},
-        **{f"{s} shift": v.grad for s, v in their_shifts.items()},
-    }
+    slopes = [
+        {
+            **{slot: table.grad for slot, table in tables.items()},
+            **{f"{slot} shift": shift.grad for slot, shift in shifts.items()},
+        }
+        for tables, shifts in ((ours, our_shifts), (theirs, their_shifts))
+    ]
+    reached = {name: slope for name, slope in slopes[1].items() if slope is not None}
+    if reached:
+        assert_alike({name: slopes[0][name] for name in reached}, reached)
+    assert all(slopes[0][name] is None or not slopes[0][name].any() for name in slopes[1].keys() - reached.keys())
+    return reached
 
 
 @settings(deadline=None, max_examples=60)
@@ -95,7 +101,11 @@ def compare(program, seed, size, spread=127.0, shifted=()):
     st.sampled_from((5.0, 40.0, 140.0)),
 )
 def test_drawn_networks_equal_the_ops_forward_and_backward(ops, seed, height, width, spread):
-    compare(Program(family="test", task="sr", ops=ops), seed, (2, height, width), spread)
+    program = Program(family="test", task="sr", ops=ops)
+    for op in program.inner_ops():
+        if isinstance(op, AxisLookup) and op.depthwise:
+            assume({tap.channel for tap in op.taps} == set(range(op.outputs)))
+    compare(program, seed, (2, height, width), spread)
 
 
 @pytest.mark.parametrize(
@@ -112,7 +122,8 @@ def test_drawn_networks_equal_the_ops_forward_and_backward(ops, seed, height, wi
 def test_networks_of_families_equal_the_ops_forward_and_backward(fields, shifted):
     program = build_program(**fields)
     slopes = compare(program, 5, (3, 7, 8), spread=60.0, shifted=shifted)
-    assert all(slope is not None and slope.abs().max() > 0 for slope in slopes.values())
+    assert len(slopes) == len(program.slots) + len(shifted)
+    assert all(slope.abs().max() > 0 for slope in slopes.values())
 
 
 def test_the_forward_pass_is_the_runtime():

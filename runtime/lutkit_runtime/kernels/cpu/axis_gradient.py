@@ -127,7 +127,7 @@ def network_gradient(trace: Trace, gradient: NDArray[np.float32], *, parts: int 
             parts,
             np.empty(parts * CHUNK * LANES, np.float32),
             np.empty(parts * height * width * network.block * network.block, np.float32),
-            np.empty(parts * CHUNK, np.float32),
+            np.empty(parts * CHUNK * 4, np.float32),
             np.empty(parts * geometry.slot, np.float32),
             sums.reshape(-1),
             shifts.reshape(-1),

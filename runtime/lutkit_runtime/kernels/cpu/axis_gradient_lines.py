@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 
 from lutkit_runtime.kernels.cpu.axis_lines import CHUNK, DEPTHWISE, LANES
 from lutkit_runtime.kernels.cpu.compiling import compile_kernel
+from lutkit_runtime.kernels.cpu.four_floats import add_product, load, store, transpose
 
 _I = np.int32
 _U = np.uint64
 _F = np.float32
 _L = _U(LANES)
+_4, _8, _12 = _U(4), _U(8), _U(12)
 
 
 @njit(inline="always")
@@ -95,29 +97,63 @@ def _pass_on(gated, first, factor, each, slopes, place, count):
 
 
 @njit(inline="always")
-def _scatter(maps, place, step, gated, first, sums, start, count):
-    """Add the gradients of a chunk to the table rows that a tap has read."""
-    for x in range(count):
-        row = start + _U(maps[place + x * step]) * _L
-        at = first + x * _L
-        for k in range(_L):
-            sums[row + k] += gated[at + k]
+def _add_row(sums, row, one, two, three, four):
+    """Add sixteen gradients to a row of the joined table's."""
+    store(sums, row, load(sums, row) + one)
+    store(sums, row + _4, load(sums, row + _4) + two)
+    store(sums, row + _8, load(sums, row + _8) + three)
+    store(sums, row + _12, load(sums, row + _12) + four)
 
 
 @njit(inline="always")
-def _scatter_and_pass(maps, place, gated, first, sums, start, steep, start_steep, slopes, place_slope, dots, count):
-    """Also pass on to the samples of a tap what the slopes of its tables make of the gradients; keep it in `dots`."""
+def _dot_row(steep, row, one, two, three, four):
+    """Return four numbers whose sum is what the slopes of a row make of sixteen gradients."""
+    products = add_product(load(steep, row) * one, load(steep, row + _4), two)
+    return add_product(add_product(products, load(steep, row + _8), three), load(steep, row + _12), four)
+
+
+@njit(inline="always")
+def _scatter(maps, place, step, gated, first, sums, start, count):
+    """Add the gradients of a chunk to the table rows that a tap has read."""
     for x in range(count):
-        byte = _U(maps[place + x * _L]) * _L
-        row, slope = start + byte, start_steep + byte
         at = first + x * _L
-        dot = _F(0)
-        for k in range(_L):
-            dot += gated[at + k] * steep[slope + k]
-        for k in range(_L):
-            sums[row + k] += gated[at + k]
-        slopes[place_slope + x * _L] += dot
-        dots[x] = dot
+        row = start + _U(maps[place + x * step]) * _L
+        _add_row(sums, row, load(gated, at), load(gated, at + _4), load(gated, at + _8), load(gated, at + _12))
+
+
+@njit(inline="always")
+def _scatter_and_pass(maps, place, gated, first, sums, part, start, steep, slopes, place_slope, dots, count):
+    """As `_scatter` for four taps, and pass on to their samples what the slopes of their tables make of the gradients.
+
+    What is passed on stays in `dots`, four taps for every pixel.
+    """
+    p0, p1, p2, p3 = place
+    s0, s1, s2, s3 = start
+    d0, d1, d2, d3 = place_slope
+    for x in range(count):
+        at = first + x * _L
+        one, two, three, four = load(gated, at), load(gated, at + _4), load(gated, at + _8), load(gated, at + _12)
+        here = x * _L
+        r0 = s0 + _U(maps[p0 + here]) * _L
+        r1 = s1 + _U(maps[p1 + here]) * _L
+        r2 = s2 + _U(maps[p2 + here]) * _L
+        r3 = s3 + _U(maps[p3 + here]) * _L
+        _add_row(sums, part + r0, one, two, three, four)
+        _add_row(sums, part + r1, one, two, three, four)
+        _add_row(sums, part + r2, one, two, three, four)
+        _add_row(sums, part + r3, one, two, three, four)
+        a, b, c, d = transpose(
+            _dot_row(steep, r0, one, two, three, four),
+            _dot_row(steep, r1, one, two, three, four),
+            _dot_row(steep, r2, one, two, three, four),
+            _dot_row(steep, r3, one, two, three, four),
+        )
+        to = x * _4
+        store(dots, to, (a + b) + (c + d))
+        slopes[d0 + here] += dots[to]
+        slopes[d1 + here] += dots[to + _U(1)]
+        slopes[d2 + here] += dots[to + _U(2)]
+        slopes[d3 + here] += dots[to + _U(3)]
 
 
 @njit(inline="always")
@@ -132,12 +168,12 @@ def _scatter_depthwise(maps, place, gated, first, sums, start, steep, start_stee
 
 
 @njit(inline="always")
-def _slope_of_shift(maps, dots, beside, other, count):
+def _slope_of_shift(maps, dots, which, beside, other, count):
     """Sum over a chunk what half the difference of two samples of a tap makes of the gradients to it."""
     total = _F(0)
     for x in range(count):
         difference = _I(_I(maps[beside + x * _L]) - _I(maps[other + x * _L]))
-        total += dots[x] * _F(difference)
+        total += dots[x * _4 + which] * _F(difference)
     return total * _F(0.5)
 
 
@@ -151,6 +187,27 @@ def _find(source, y, column, row, slot, layout, rows):
         + rows[layout[source, 5] + reach + y + row] * layout[source, 4]
         + (reach + column) * layout[source, 0]
     )
+
+
+@njit(inline="always")
+def _find_tap(turn, tap, y, x, slot, taps, layout, rows):
+    """Return what a tap reads for the pixel (y, x): twin of `AxisLookup.gather`."""
+    column = taps[turn, tap, 2] + x
+    return _find(taps[turn, tap, 0], y, column, taps[turn, tap, 1], slot, layout, rows) + taps[turn, tap, 3]
+
+
+@njit(inline="always")
+def _add_slopes_of_shift(maps, dots, which, turn, tap, y, x, slot, taps, layout, rows, shifts, first, count):
+    """Add what a chunk gives for the shift of one of four taps: along rows and columns of the turned plane."""
+    source, row, column = taps[turn, tap, 0], taps[turn, tap, 1], taps[turn, tap, 2] + x
+    lane = taps[turn, tap, 3]
+    for axis in range(2):
+        down, right = 1 - axis, axis
+        for _ in range(turn):
+            down, right = right, -down
+        on = _find(source, y, column + right, row + down, slot, layout, rows) + lane
+        back = _find(source, y, column - right, row - down, slot, layout, rows) + lane
+        shifts[first + tap * 2 + axis] += _slope_of_shift(maps, dots, _U(which), _U(on), _U(back), count)
 
 
 @compile_kernel(parallel=True, fastmath={"contract", "nsz", "reassoc"})
@@ -208,7 +265,7 @@ def accumulate_network_lines(
         Slope of the tables at each value.
     parts
         The planes are divided into so many parts.
-    gated, dots : (parts * CHUNK * LANES,), (parts * CHUNK,)
+    gated, dots : (parts * CHUNK * LANES,), (parts * CHUNK * 4,)
     ended : (parts * H * W * side**2,)
     slopes : (parts * slot_bytes,)
         Scratch.
@@ -222,7 +279,7 @@ def accumulate_network_lines(
     last = len(units) - 1
     for worker in prange(parts):
         scratch = _U(worker) * _U(CHUNK) * _L
-        own_dots = dots[worker * CHUNK : (worker + 1) * CHUNK]
+        own_dots = dots[worker * CHUNK * 4 : (worker + 1) * CHUNK * 4]
         first_end = _U(worker) * _U(height * width) * _U(side * side)
         part = _U(worker) * _U(len(steep))
         slope_slot = worker * slot_bytes
@@ -275,16 +332,14 @@ def accumulate_network_lines(
                                 to = _U(_find(terms[term, 0], y, x, 0, slope_slot, layout, rows))
                                 _pass_on(gated, scratch, _F(terms[term, 5]), terms[term, 2], slopes, to, count)
                         for each in range(units[unit, 1], units[unit, 2]):
-                            pixel = _U(passes[each, 2])
-                            for tap in range(passes[each, 0], passes[each, 0] + passes[each, 1]):
+                            pixel = passes[each, 2]
+                            kind = passes[each, 1]
+                            # taps that fill passes up have a table of zeros, and gradients that nobody reads
+                            for tap in range(passes[each, 0], passes[each, 0] + kind, 1 if pixel == 1 else 4):
+                                place = _find_tap(turn, tap, y, x, slot, taps, layout, rows)
                                 start = starts[_U(tap)]
-                                if start == 0:
-                                    continue
-                                source = taps[turn, tap, 0]
-                                row, column, lane = taps[turn, tap, 1], taps[turn, tap, 2], taps[turn, tap, 3]
-                                place = _find(source, y, column + x, row, slot, layout, rows) + lane
-                                to = _U(place - slot + slope_slot)
-                                if passes[each, 1] == DEPTHWISE:
+                                if kind == DEPTHWISE:
+                                    to = _U(place - slot + slope_slot)
                                     _scatter_depthwise(
                                         maps,
                                         _U(place),
@@ -298,31 +353,43 @@ def accumulate_network_lines(
                                         to,
                                         count,
                                     )
-                                elif kinds[tap] == 0:
-                                    _scatter(maps, _U(place), pixel, gated, scratch, sums, part + start, count)
-                                else:
-                                    _scatter_and_pass(
-                                        maps,
-                                        _U(place),
-                                        gated,
-                                        scratch,
-                                        sums,
-                                        part + start,
-                                        steep,
-                                        start,
-                                        slopes,
-                                        to,
-                                        own_dots,
-                                        count,
-                                    )
-                                if kinds[tap] == 2:
-                                    # one pixel on along rows and columns of the turned plane
-                                    for axis in range(2):
-                                        down, right = (1 - axis, axis)
-                                        for _ in range(turn):
-                                            down, right = right, -down
-                                        on = _find(source, y, column + right + x, row + down, slot, layout, rows)
-                                        back = _find(source, y, column - right + x, row - down, slot, layout, rows)
-                                        shifts[(worker * len(starts) + tap) * 2 + axis] += _slope_of_shift(
-                                            maps, own_dots, _U(on + lane), _U(back + lane), count
+                                    continue
+                                if pixel == 1:
+                                    _scatter(maps, _U(place), _U(pixel), gated, scratch, sums, part + start, count)
+                                    continue
+                                place1 = _find_tap(turn, tap + 1, y, x, slot, taps, layout, rows)
+                                place2 = _find_tap(turn, tap + 2, y, x, slot, taps, layout, rows)
+                                place3 = _find_tap(turn, tap + 3, y, x, slot, taps, layout, rows)
+                                back = slope_slot - slot
+                                _scatter_and_pass(
+                                    maps,
+                                    (_U(place), _U(place1), _U(place2), _U(place3)),
+                                    gated,
+                                    scratch,
+                                    sums,
+                                    part,
+                                    (start, starts[_U(tap + 1)], starts[_U(tap + 2)], starts[_U(tap + 3)]),
+                                    steep,
+                                    slopes,
+                                    (_U(place + back), _U(place1 + back), _U(place2 + back), _U(place3 + back)),
+                                    own_dots,
+                                    count,
+                                )
+                                for which in range(4):
+                                    if kinds[tap + which] == 2:
+                                        _add_slopes_of_shift(
+                                            maps,
+                                            own_dots,
+                                            which,
+                                            turn,
+                                            tap + which,
+                                            y,
+                                            x,
+                                            slot,
+                                            taps,
+                                            layout,
+                                            rows,
+                                            shifts,
+                                            worker * len(starts) * 2,
+                                            count,
                                         )

@@ -208,7 +208,8 @@ class _Planner:
             dense: list[Place | None] = [
                 place for place in places if place.lane >= 0 and self._maps.step(self._maps.names[place.map]) == step
             ]
-            if len(dense) % EIGHT == 1 and len(dense) > 1:
+            # in the backward pass taps of layers go by fours
+            if step == 1 and len(dense) % EIGHT == 1 and len(dense) > 1:
                 passes.append((NINE, step, dense[:NINE]))
                 dense = dense[NINE:]
             dense += [None] * (-len(dense) % EIGHT)
