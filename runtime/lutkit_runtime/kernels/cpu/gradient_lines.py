@@ -120,7 +120,7 @@ def accumulate_lines(
     masks: NDArray[np.int32],
     offsets: NDArray[np.int64],
     arithmetic: NDArray[np.int32],
-    bands: NDArray[np.int32],
+    bands: NDArray[np.int32] | None,
     scale: tuple[int, int],
     inverse: np.float32,
     wanted: NDArray[np.bool_],
@@ -200,7 +200,10 @@ def accumulate_lines(
                         address_lookup(
                             padded,
                             places,
-                            (strides, masks, arithmetic, bands),
+                            strides,
+                            masks,
+                            arithmetic,
+                            bands,
                             lookup,
                             scale,
                             _I(outputs),
@@ -226,8 +229,10 @@ def accumulate_lines(
                         if not wanted[lookup]:
                             continue
                         stride = (strides[lookup, 0], strides[lookup, 1], strides[lookup, 2], strides[lookup, 3])
-                        factor = _F(1 << (arithmetic[lookup, 1] - STRIDE_BITS))
-                        if arithmetic[lookup, 2] == DIAGONAL:
+                        factor = _F(arithmetic[lookup, 1] >> STRIDE_BITS)
+                        if bands is None or arithmetic[lookup, 2] != DIAGONAL:
+                            _spread(rows, dots, scratch, stride, places, _I(outputs), factor, plane_gradient, count)
+                        else:
                             _spread_diagonal(
                                 rows,
                                 dots,
@@ -241,5 +246,3 @@ def accumulate_lines(
                                 plane_gradient,
                                 count,
                             )
-                        else:
-                            _spread(rows, dots, scratch, stride, places, _I(outputs), factor, plane_gradient, count)

@@ -2,7 +2,8 @@
 """Where the pixels of a stage look into its tables, and with which weights. Imports Numba only.
 
 Addresses are computed for a chunk of pixels at a time, so that the loops vectorise, sorting included: minima and maxima
-of keys that hold a fraction and the stride of its axis.
+of keys that hold a fraction and the stride of its axis. Arrays are handed on one by one: in a tuple they would be counted
+as references at every use, which doubles the time.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ VERTICES = 5
 STRIDE_BITS = 22
 """A sort key is fraction << 22 | stride; both fit 31 bits on every lattice that `Lattice.validate` accepts.
 
-The fraction may be of a larger unit than the lattice's step, shifted to the left by so many more bits.
+The fraction may be of a larger unit than the lattice's step, and is multiplied: a shift by a number of bits that is not
+known beforehand would be one of 64 bits.
 """
 
 _I = np.int32
@@ -32,11 +34,12 @@ _1, _2, _3, _4 = _U(CHUNK), _U(2 * CHUNK), _U(3 * CHUNK), _U(4 * CHUNK)
 
 
 @njit(inline="always")
-def _address(padded, first, strides, masks, interval, key_shift, unit, confuse, outputs, rows, weights, scratch, count):
+def _address(padded, first, strides, masks, split, unit, confuse, outputs, rows, weights, scratch, count):
     """Twin of `simplex_terms`: where the vertices of `count` pixels stand in the table, and their weights."""
     at_a, at_b, at_c, at_d = first
     stride_a, stride_b, stride_c, stride_d = strides
     mask_a, mask_b, mask_c, mask_d = masks
+    interval, key_scale = split
     stride_mask = _I((1 << STRIDE_BITS) - 1)
     for x in range(count):
         a, b, c, d = _I(padded[at_a + x]), _I(padded[at_b + x]), _I(padded[at_c + x]), _I(padded[at_d + x])
@@ -45,10 +48,10 @@ def _address(padded, first, strides, masks, interval, key_shift, unit, confuse, 
             + _I(_I((c >> interval) * stride_c) + _I((d >> interval) * stride_d))
         )
         # axes in descending order of their fraction: five comparisons of keys that carry the stride along
-        key_a = _I(((a & mask_a) << key_shift) | stride_a)
-        key_b = _I(((b & mask_b) << key_shift) | stride_b)
-        key_c = _I(((c & mask_c) << key_shift) | stride_c)
-        key_d = _I(((d & mask_d) << key_shift) | stride_d)
+        key_a = _I(((a & mask_a) * key_scale) | stride_a)
+        key_b = _I(((b & mask_b) * key_scale) | stride_b)
+        key_c = _I(((c & mask_c) * key_scale) | stride_c)
+        key_d = _I(((d & mask_d) * key_scale) | stride_d)
         high_ab, low_ab = max(key_a, key_b), min(key_a, key_b)
         high_cd, low_cd = max(key_c, key_d), min(key_c, key_d)
         one, four = max(high_ab, high_cd), min(low_ab, low_cd)
@@ -77,15 +80,17 @@ def _address(padded, first, strides, masks, interval, key_shift, unit, confuse, 
 
 @njit(inline="always")
 def _address_diagonal(
-    padded, first, strides, masks, interval, key_shift, band, unit, outputs, rows, weights, scratch, count
+    padded, first, strides, masks, split, near_strides, band, unit, outputs, rows, weights, scratch, count
 ):
     """Twin of `Lookup.walk` for diagonal-first tables: `_address` in the band or in the coarse lattice, whichever."""
     at_a, at_b, at_c, at_d = first
     stride_a, stride_b, stride_c, stride_d = strides
     mask_a, mask_b, mask_c, mask_d = masks
-    near_a, near_b, near_c, near_d, origin, coarse, reach, finer = band
+    near_a, near_b, near_c, near_d = near_strides
+    origin, coarse, reach, finer = band
+    interval, key_scale = split
     near_interval = _I(interval - finer)
-    near_shift = _I(key_shift + finer)
+    near_scale = _I(key_scale << finer)
     near_mask_a, near_mask_b = _I(mask_a >> finer), _I(mask_b >> finer)
     near_mask_c, near_mask_d = _I(mask_c >> finer), _I(mask_d >> finer)
     stride_mask = _I((1 << STRIDE_BITS) - 1)
@@ -103,14 +108,14 @@ def _address_diagonal(
             + _I(_I((c >> interval) * stride_c) + _I((d >> interval) * stride_d))
         )
         row0 = _I(near_row + origin) if near else _I(far_row + coarse)
-        near_key_a = _I(((a & near_mask_a) << near_shift) | near_a)
-        near_key_b = _I(((b & near_mask_b) << near_shift) | near_b)
-        near_key_c = _I(((c & near_mask_c) << near_shift) | near_c)
-        near_key_d = _I(((d & near_mask_d) << near_shift) | near_d)
-        key_a = near_key_a if near else _I(((a & mask_a) << key_shift) | stride_a)
-        key_b = near_key_b if near else _I(((b & mask_b) << key_shift) | stride_b)
-        key_c = near_key_c if near else _I(((c & mask_c) << key_shift) | stride_c)
-        key_d = near_key_d if near else _I(((d & mask_d) << key_shift) | stride_d)
+        near_key_a = _I(((a & near_mask_a) * near_scale) | near_a)
+        near_key_b = _I(((b & near_mask_b) * near_scale) | near_b)
+        near_key_c = _I(((c & near_mask_c) * near_scale) | near_c)
+        near_key_d = _I(((d & near_mask_d) * near_scale) | near_d)
+        key_a = near_key_a if near else _I(((a & mask_a) * key_scale) | stride_a)
+        key_b = near_key_b if near else _I(((b & mask_b) * key_scale) | stride_b)
+        key_c = near_key_c if near else _I(((c & mask_c) * key_scale) | stride_c)
+        key_d = near_key_d if near else _I(((d & mask_d) * key_scale) | stride_d)
         high_ab, low_ab = max(key_a, key_b), min(key_a, key_b)
         high_cd, low_cd = max(key_c, key_d), min(key_c, key_d)
         one, four = max(high_ab, high_cd), min(low_ab, low_cd)
@@ -146,52 +151,22 @@ def address_nodes(padded, first, strides, outputs, rows, scratch, count):
 
 
 @njit(inline="always")
-def address_lookup(padded, first, layout, lookup, scale, outputs, rows, weights, scratch, count):
-    """Address a lookup as its method says, along a simplex also where every code is a node; `layout` is of `Layout`."""
-    strides, masks, arithmetic, bands = layout
+def address_lookup(
+    padded, first, strides, masks, arithmetic, bands, lookup, scale, outputs, rows, weights, scratch, count
+):
+    """Address a lookup as its method says, along a simplex also where every code is a node; arguments as in `Layout`.
+
+    Where no table is diagonal-first, `bands` is None, and what is for such tables is not even compiled.
+    """
     unit, confuse = scale
     stride = (strides[lookup, 0], strides[lookup, 1], strides[lookup, 2], strides[lookup, 3])
     mask = (masks[lookup, 0], masks[lookup, 1], masks[lookup, 2], masks[lookup, 3])
-    interval, key_shift = arithmetic[lookup, 0], arithmetic[lookup, 1]
-    if arithmetic[lookup, 2] == DIAGONAL:
-        band = (
-            bands[lookup, 0],
-            bands[lookup, 1],
-            bands[lookup, 2],
-            bands[lookup, 3],
-            bands[lookup, 4],
-            bands[lookup, 5],
-            bands[lookup, 6],
-            bands[lookup, 7],
-        )
-        _address_diagonal(
-            padded,
-            first,
-            stride,
-            mask,
-            interval,
-            key_shift,
-            band,
-            _I(unit),
-            outputs,
-            rows,
-            weights,
-            scratch,
-            count,
-        )
+    split = (arithmetic[lookup, 0], arithmetic[lookup, 1])
+    if bands is None or arithmetic[lookup, 2] != DIAGONAL:
+        _address(padded, first, stride, mask, split, _I(unit), _I(confuse), outputs, rows, weights, scratch, count)
     else:
-        _address(
-            padded,
-            first,
-            stride,
-            mask,
-            interval,
-            key_shift,
-            _I(unit),
-            _I(confuse),
-            outputs,
-            rows,
-            weights,
-            scratch,
-            count,
+        near = (bands[lookup, 0], bands[lookup, 1], bands[lookup, 2], bands[lookup, 3])
+        band = (bands[lookup, 4], bands[lookup, 5], bands[lookup, 6], bands[lookup, 7])
+        _address_diagonal(
+            padded, first, stride, mask, split, near, band, _I(unit), outputs, rows, weights, scratch, count
         )

@@ -34,10 +34,10 @@ class Layout:
     offsets : int64, (lookups, 4 turns, 4)
         Of the samples in the flat padded sources, from the pixel of the first source.
     arithmetic : int32, (lookups, 3)
-        Interval, bits that a fraction is shifted by in its sort key, and the method: `WALK`, `ALL_NODES` or `DIAGONAL`.
+        Interval, what a fraction is multiplied by in its sort key, and the method: `WALK`, `ALL_NODES` or `DIAGONAL`.
         Of a diagonal-first table, these and the strides and masks are those of the coarse lattice.
-    bands : int32, (lookups, 8)
-        Of a diagonal-first table: strides of the fine indices; where the node of indices 0 lies and where the first
+    bands : int32, (lookups, 8), or None where no table is diagonal-first
+        Of a table that is: strides of the fine indices; where the node of indices 0 lies and where the first
         coarse one, in rows; the largest difference of samples in the band; how many bits finer its steps are.
     scale : (unit, 1 for SR-LUT's branch or 0)
     """
@@ -47,7 +47,7 @@ class Layout:
     masks: NDArray[np.int32]
     offsets: NDArray[np.int64]
     arithmetic: NDArray[np.int32]
-    bands: NDArray[np.int32]
+    bands: NDArray[np.int32] | None
     scale: tuple[int, int]
 
 
@@ -140,7 +140,7 @@ def lay_out(stage: Stage, sources: tuple[int, ...]) -> Layout:
             bases[place + 1] = bases[place] + count_rows(lookup) * stage.block**2
         strides[place, : lattice.axes] = lattice.strides
         masks[place, : lattice.axes] = lattice.step - 1
-        arithmetic[place] = lattice.interval, STRIDE_BITS + factor.bit_length() - 1, method
+        arithmetic[place] = lattice.interval, factor << STRIDE_BITS, method
         for turns in range(TURNS):
             source = stage.source(lookup, turns) * planes * rows * row_stride
             samples = [source + row * row_stride + column for row, column in lookup.pattern.rotated(turns).offsets]
@@ -148,4 +148,4 @@ def lay_out(stage: Stage, sources: tuple[int, ...]) -> Layout:
             offsets[place, turns] = samples[0]
             offsets[place, turns, : lattice.axes] = samples
     scale = stage.unit, int(stage.interpolation is Interpolation.SRLUT)
-    return Layout(bases, strides, masks, offsets, arithmetic, bands, scale)
+    return Layout(bases, strides, masks, offsets, arithmetic, bands if bands.any() else None, scale)

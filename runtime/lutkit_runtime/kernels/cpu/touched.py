@@ -77,7 +77,10 @@ def _mark(padded, extent, lookup, strides, masks, offsets, arithmetic, bands, sc
                 address_lookup(
                     padded,
                     places,
-                    (strides, masks, arithmetic, bands),
+                    strides,
+                    masks,
+                    arithmetic,
+                    bands,
                     lookup,
                     scale,
                     _I(1),
