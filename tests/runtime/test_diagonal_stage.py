@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from fresh_python import run_python
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import BLOCKS, images, patterns
@@ -150,3 +151,47 @@ def test_the_published_branch_is_not_claimed_with_a_band() -> None:
     )
     requantise = Requantise(output="result", input="sum", bias=0, divisor=16)
     assert claim_stage(Ensemble(output="sum", input="image", body=(lookup,)), requantise) is None
+
+
+PLAIN_CASE = """
+import warnings; warnings.simplefilter("error")
+import numpy as np
+from lutkit_runtime.diagonal import Diagonal
+from lutkit_runtime.kernels.cpu import gradient, stage, touched
+from lutkit_runtime.kernels.cpu.stage_claim import claim_stage
+from lutkit_runtime.lattice import Lattice
+from lutkit_runtime.ops import Add, Ensemble, Lookup, Requantise
+from lutkit_runtime.pattern import IndexPattern
+def look_up(name, samples, interval, diagonal=None):
+    pattern = IndexPattern(tuple((0, column) for column in range(samples)))
+    lattice = Lattice(samples, interval)
+    return Lookup(
+        output=name, input="image", slot=name, pattern=pattern, lattice=lattice, block=2, diagonal=diagonal
+    )
+lookups = (look_up("band", 3, 4, Diagonal(2, 5)), look_up("nodes", 1, 0), look_up("walk", 2, 4))
+add = Add(output="turn", terms=("band", "nodes", "walk"), weights=(1, 32, 2))
+ops = (
+    Ensemble(output="sum", input="image", body=(*lookups, add)),
+    Requantise(output="result", input="sum", bias=127 * 96, divisor=96),
+)
+random = np.random.default_rng(1)
+tables = {op.slot: random.integers(-128, 128, op.slots[op.slot].shape, dtype=np.int8) for op in lookups}
+planes = random.integers(60, 190, (2, 3, 4), dtype=np.uint8)
+named = {"image": planes}
+for op in ops:
+    named[op.output] = op.reference(named, tables)
+claimed = claim_stage(*ops)
+assert not hasattr(stage.run_lines, "signatures")
+result = stage.run_stage(claimed, tables, planes)
+slopes = gradient.stage_gradient(
+    claimed, [tables[op.slot] for op in lookups], planes, result, np.ones(result.shape, np.float32)
+)
+seen = touched.touched_entries(claimed, planes)
+inside = [set(np.flatnonzero(slope.any(axis=1))) <= set(rows) for slope, rows in zip(slopes.tables, seen)]
+print(np.array_equal(result, named["result"]), *inside)
+"""
+
+
+def test_kernels_in_plain_python_stay_inside_their_arrays() -> None:
+    """Without compilation every index is checked, and integers that wrap around warn."""
+    assert run_python(PLAIN_CASE, NUMBA_DISABLE_JIT="1").split() == ["True"] * 4
