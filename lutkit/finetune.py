@@ -26,7 +26,7 @@ from lutkit.models import builtin_names, find_builtin
 from lutkit.recipe import Schedule
 from lutkit.resolve import ModelSource, find_model, open_model
 from lutkit.run import Run
-from lutkit.workbench import Fidelity, FinetuneJob, Watch, find_family_of, find_workbench
+from lutkit.workbench import Fidelity, FinetuneJob, Teacher, Watch, find_family_of, find_workbench
 from lutkit_runtime.artefact import Artefact, read_artefact, write_artefact
 from lutkit_runtime.errors import DataError
 
@@ -90,6 +90,12 @@ def find_job(
         seed=config.seed if seed is None else seed,
         output=output or run.finetuned_file,
     )
+
+
+def find_teacher(name: str) -> Teacher:
+    """Return the model of a name as a teacher; raises DataError or ArtefactError where there is none."""
+    found = find_model(name)
+    return Teacher(found.label, open_model(found))
 
 
 def _refuse_look(artefact: Artefact, found: ModelSource) -> None:
@@ -169,6 +175,7 @@ def describe_job(job: FinetuneJob) -> dict[str, str]:
     return {
         "tables": digest.hexdigest()[:16],
         "task": job.task.name,
+        "teacher": "none" if job.teacher is None else job.teacher.label,
         **{name: str(folder.resolve()) if folder else "none" for name, folder in folders.items()},
     }
 
@@ -181,6 +188,7 @@ def write_finetuned(job: FinetuneJob, result: Finetuned, *, overwrite: bool) -> 
         **msgspec.to_builtins(job.recipe),
         "data": result.data,
         "seed": job.seed,
+        **({} if job.teacher is None else {"teacher": job.teacher.label}),
         "best_step": result.best_step,
         "images": result.fidelity.images,
         "on": result.fidelity.pairs,

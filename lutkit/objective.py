@@ -16,6 +16,8 @@ LARGEST_CODE = 255.0
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
+Teach = Callable[[torch.Tensor], torch.Tensor]
+
 
 class Objective(Protocol):
     """A model with its data and its loss, as the training loop sees it."""
@@ -56,13 +58,18 @@ class PatchObjective:
     source : PatchSource
     loss : callable
         Of output and target, both 0 to 1.
+    teach : callable, optional
+        Returns the targets of degraded codes (N, H, W), in codes, in place of the photos.
     """
 
-    def __init__(self, model: Trainable, recipe: Recipe, source: PatchSource, loss: Loss) -> None:
+    def __init__(
+        self, model: Trainable, recipe: Recipe, source: PatchSource, loss: Loss, teach: Teach | None = None
+    ) -> None:
         self.model = model
         self._recipe = recipe
         self._source = source
         self._loss = loss
+        self._teach = teach
 
     @property
     def module(self) -> torch.nn.Module:
@@ -73,8 +80,10 @@ class PatchObjective:
         """Return the loss of a batch of patches."""
         device = next(self.module.parameters()).device
         degraded, target = self._source.sample(rng, self._recipe.batch, self._recipe.crop)
-        codes = self.model.run(torch.from_numpy(degraded).to(device).float(), self._recipe.interval_at(step))
-        return self._loss(codes / LARGEST_CODE, torch.from_numpy(target).to(device) / LARGEST_CODE)
+        planes = torch.from_numpy(degraded).to(device).float()
+        codes = self.model.run(planes, self._recipe.interval_at(step))
+        aim = torch.from_numpy(target).to(device) if self._teach is None else self._teach(planes)
+        return self._loss(codes / LARGEST_CODE, aim / LARGEST_CODE)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Return the model's own groups."""

@@ -12,17 +12,28 @@ from lutkit.configuration import AnyConfig
 from lutkit.evaluate import Pair, mean_finite_psnr, read_pairs, score_pairs, validate_size
 from lutkit.families import Family, find_family
 from lutkit.families.spatial import check_task
-from lutkit.objective import PatchObjective
+from lutkit.objective import PatchObjective, Teach
 from lutkit.photos import GENERATED_NOTE, Photos, gather_photos, validation_photos
 from lutkit.recipe import Recipe, Schedule
 from lutkit.run import Run
 from lutkit.spatial_transfer import make_artefact, measure_transfer, transfer_in_full, transfer_networks
 from lutkit.trainable import NetworkModel, TableModel, add_thresholds, round_tables, validate_tables
-from lutkit.workbench import Fidelity, FinetuneJob, Finetuning, OptionError, Trained, Training, TransferOptions, Watch
+from lutkit.workbench import (
+    Fidelity,
+    FinetuneJob,
+    Finetuning,
+    OptionError,
+    Teacher,
+    Trained,
+    Training,
+    TransferOptions,
+    Watch,
+)
 from lutkit_runtime.artefact import Artefact
 from lutkit_runtime.errors import DataError
 from lutkit_runtime.ops import ReconstructedConvolution
 from lutkit_runtime.ops.reconstructed_convolution import STORAGES
+from lutkit_runtime.program import Program
 
 NETWORK_VALIDATION_SIDE = 48
 """Networks are validated on crops of this side (before enlargement): evaluating them at every sample is slow."""
@@ -140,7 +151,8 @@ class SpatialWorkbench:
         def validate(_step: int) -> float:
             return validate_tables(program, model.entries(), photos.pairs, job.task)
 
-        training = Training(PatchObjective(model, recipe, photos.source, self._family.loss), validate)
+        teach = None if job.teacher is None else teach_by(job.teacher, program, device)
+        training = Training(PatchObjective(model, recipe, photos.source, self._family.loss, teach), validate)
         return Finetuning(
             training,
             unit=127.0,
@@ -150,6 +162,24 @@ class SpatialWorkbench:
             images=len(photos.pairs),
             pairs=photos.pairs_description,
         )
+
+
+def teach_by(teacher: Teacher, program: Program, device: torch.device) -> Teach:
+    """Return what gives a teacher's results; raises OptionError where it does another thing than the program."""
+    given = teacher.artefact.program
+    if (given.colour, given.scale, given.task) != (program.colour, program.scale, program.task):
+        raise OptionError(
+            f"teacher {teacher.label} is for {given.task} at scale {given.scale}, the model for {program.task} at scale "
+            f"{program.scale}: name a teacher for the same"
+        )
+    model = TableModel(given, teacher.artefact.tables)
+    model.module.to(device)
+
+    @torch.no_grad()
+    def teach(planes: torch.Tensor) -> torch.Tensor:
+        return model.run(planes, None)
+
+    return teach
 
 
 def load_model(run: Run, config: AnyConfig) -> NetworkModel:

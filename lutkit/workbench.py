@@ -133,6 +133,21 @@ class TransferOptions:
 
 
 @dataclass(frozen=True)
+class Teacher:
+    """A model whose results others are trained to give.
+
+    Parameters
+    ----------
+    label : str
+        For people and for the provenance.
+    artefact : Artefact
+    """
+
+    label: str
+    artefact: Artefact
+
+
+@dataclass(frozen=True)
 class FinetuneJob:
     """What to finetune and with what.
 
@@ -147,6 +162,8 @@ class FinetuneJob:
     seed : int
     output : Path
         Artefact to write; checkpoint and log lie beside it.
+    teacher : Teacher, optional
+        Whose results are the targets, in place of the photos themselves.
     """
 
     artefact: Artefact
@@ -156,6 +173,7 @@ class FinetuneJob:
     val: Path | None
     seed: int
     output: Path
+    teacher: Teacher | None = None
 
     @property
     def checkpoint(self) -> Path:

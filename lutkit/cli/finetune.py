@@ -15,6 +15,7 @@ from lutkit.cli.options import PATH, device_option, examples, optional_seed_opti
         "lutkit finetune",
         "lutkit finetune runs/x2 --data photos --val photos-val --steps 8000",
         "lutkit finetune model.h5 --data photos -o better.h5",
+        "lutkit finetune model-dfc.h5 --data photos --teacher model.h5",
         "lutkit finetune retouch --data pairs",
     ),
 )
@@ -35,6 +36,11 @@ from lutkit.cli.options import PATH, device_option, examples, optional_seed_opti
 )
 @click.option("--sigma", type=click.FloatRange(0, 255, min_open=True), help="Noise to remove; default: the model's.")
 @click.option("--quality", type=click.IntRange(1, 100), help="JPEG quality to repair; default: the model's.")
+@click.option(
+    "--teacher",
+    metavar="MODEL",
+    help="Learn what this model makes of the photos, in place of the photos themselves: for tables that were compressed.",
+)
 @optional_seed_option
 @device_option
 @click.option(
@@ -52,6 +58,7 @@ def command(
     crop: int | None,
     sigma: float | None,
     quality: int | None,
+    teacher: str | None,
     seed: int | None,
     device: str,
     output: Path | None,
@@ -69,7 +76,7 @@ def command(
     import msgspec
 
     from lutkit.cli.training import check_output, report_interruption
-    from lutkit.finetune import check_free, find_job, finetune, write_finetuned
+    from lutkit.finetune import check_free, find_job, find_teacher, finetune, write_finetuned
     from lutkit.train import choose_device
     from lutkit.workbench import OptionError, Watch
 
@@ -87,12 +94,15 @@ def command(
         final_rate=recipe.learning_rate * preset.final_rate / preset.learning_rate,
         validate_every=min(recipe.validate_every, recipe.steps),
     )
-    job = replace(job, recipe=recipe)
+    job = replace(job, recipe=recipe, teacher=None if teacher is None else find_teacher(teacher))
     check_output(job.output, overwrite=overwrite)
     check_free(job, resume=resume, overwrite=overwrite)
     watch = Watch(say=lambda line: click.echo(line, err=True), show_progress=sys.stderr.isatty())
-    with report_interruption("the same command and --resume"):
-        result = finetune(job, choose_device(device), watch, resume=resume)
+    try:
+        with report_interruption("the same command and --resume"):
+            result = finetune(job, choose_device(device), watch, resume=resume)
+    except OptionError as error:
+        raise click.UsageError(str(error)) from error
     write_finetuned(job, result, overwrite=overwrite)
     fidelity = result.fidelity
     click.echo(

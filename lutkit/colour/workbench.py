@@ -139,6 +139,8 @@ class ColourWorkbench:
 
     def prepare_finetuning(self, job: FinetuneJob, device: torch.device, watch: Watch) -> Finetuning:
         """Return an artefact's basis tables as parameters with pictures; the predictor stays as it is."""
+        if job.teacher is not None:
+            raise OptionError(f"{self._family.name} learns from pairs: leave --teacher out")
         artefact, recipe = job.artefact, job.recipe
         program = artefact.program
         parts = find_parts(program)

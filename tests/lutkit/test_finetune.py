@@ -22,8 +22,9 @@ import lutkit.photos  # noqa: E402
 from lutkit.data import PatchSource  # noqa: E402
 from lutkit.degradation import AddNoise, CompressJpeg, Downscale  # noqa: E402
 from lutkit.evaluate import mean_psnr, score_pairs  # noqa: E402
-from lutkit.families import FAMILIES, mulut, srlut  # noqa: E402
+from lutkit.families import FAMILIES, find_family, mulut, srlut  # noqa: E402
 from lutkit.families.spatial import read_patterns  # noqa: E402
+from lutkit.fillings import TableFilling  # noqa: E402
 from lutkit.finetune import check_free, describe_job, find_job, finetune, write_finetuned  # noqa: E402
 from lutkit.fused import claim_program  # noqa: E402
 from lutkit.loop import Interrupted  # noqa: E402
@@ -31,10 +32,10 @@ from lutkit.models import find_builtin  # noqa: E402
 from lutkit.photos import gather_photos  # noqa: E402
 from lutkit.recipe import Recipe  # noqa: E402
 from lutkit.run import Run  # noqa: E402
-from lutkit.fillings import TableFilling  # noqa: E402
 from lutkit.skeleton import run_program  # noqa: E402
+from lutkit.spatial_workbench import SpatialWorkbench  # noqa: E402
 from lutkit.trainable import TableModel, add_thresholds, run_tables  # noqa: E402
-from lutkit.workbench import FinetuneJob, Watch  # noqa: E402
+from lutkit.workbench import FinetuneJob, Teacher, Watch  # noqa: E402
 from lutkit_runtime.artefact import Artefact, read_artefact, write_artefact  # noqa: E402
 from lutkit_runtime.engine import Model  # noqa: E402
 from lutkit_runtime.errors import LutkitError  # noqa: E402
@@ -401,3 +402,43 @@ def test_a_run_tells_the_seed_and_an_option_the_crop(run):
 def test_options_of_another_task_are_refused(run):
     refusal_of(lambda: look_for_job(run.folder, quality=10), "--quality belongs to task deblock", "denoise")
     refusal_of(lambda: look_for_job(run.table_file, quality=10), "--quality belongs to task deblock", "denoise")
+
+
+def test_a_teacher_gives_the_targets(tmp_path):
+    """Tables that are the teacher's have nothing to learn; others come closer to it than photos would bring them."""
+    photos = write_photos(tmp_path / "photos", count=3, side=40)
+    blunt = make_blunt_artefact()
+    source = prepare_patches(blunt, photos, tmp_path, Teacher("itself", blunt))
+    loss = source.loss(np.random.default_rng(0), 0)
+    assert loss.item() == 0.0
+    sharp = Artefact(blunt.program, {"stage1/s": np.roll(blunt.tables["stage1/s"], 3, axis=0)})
+    objective = prepare_patches(blunt, photos, tmp_path, Teacher("other", sharp))
+    rng = np.random.default_rng(0)
+    state = rng.bit_generator.state
+    loss = objective.loss(rng, 0)
+    rng.bit_generator.state = state
+    degraded, _ = objective._source.sample(rng, RECIPE.batch, RECIPE.crop)
+    expected = [
+        (Model(each.program, each.tables).apply(np.ascontiguousarray(plane)).astype(float) / 255)
+        for plane in degraded
+        for each in (blunt, sharp)
+    ]
+    squares = [(ours - its) ** 2 for ours, its in zip(expected[::2], expected[1::2], strict=True)]
+    assert loss.item() == pytest.approx(np.mean(squares), rel=1e-5)
+
+
+def prepare_patches(artefact, photos, folder, teacher):
+    job = dataclasses.replace(make_job(folder, photos, artefact), teacher=teacher)
+    workbench = SpatialWorkbench(find_family("mulut"))
+    return workbench.prepare_finetuning(job, CPU, Watch(say=lambda _: None)).training.objective
+
+
+def test_a_teacher_of_another_task_is_refused(tmp_path):
+    photos = write_photos(tmp_path / "photos", count=3, side=40)
+    other = Artefact(PROGRAMS["sr-lut as published"], make_random_tables(PROGRAMS["sr-lut as published"]))
+    refusal_of(
+        lambda: prepare_patches(make_blunt_artefact(), photos, tmp_path, Teacher("x3", other)),
+        "x3",
+        "scale 3",
+        "scale 2",
+    )
