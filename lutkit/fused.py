@@ -58,7 +58,7 @@ class _FusedMaps(torch.autograd.Function):
 
 
 class _FusedStage(torch.autograd.Function):
-    """Arguments: the stage, the rows of every lookup that are given (None for all), the codes, the maps, the entries."""
+    """Arguments: the stage, the rows given of every lookup (None for all), the codes, the maps, the entries."""
 
     @staticmethod
     def forward(

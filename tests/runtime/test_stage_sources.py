@@ -1,4 +1,4 @@
-"""Fused stages behind reconstructed convolutions, with an interval and a factor for each lookup: equal to the references."""
+"""Fused stages behind reconstructed convolutions, an interval and a factor for each lookup: equal to the references."""
 
 import numpy as np
 import pytest

@@ -2,8 +2,8 @@
 """Where the pixels of a stage look into its tables, and with which weights. Imports Numba only.
 
 Addresses are computed for a chunk of pixels at a time, so that the loops vectorise, sorting included: minima and maxima
-of keys that hold a fraction and the stride of its axis. Arrays are handed on one by one: in a tuple they would be counted
-as references at every use, which doubles the time.
+of keys that hold a fraction and the stride of its axis. Arrays are handed on one by one: a tuple of them would be
+counted as references at every use, which doubles the time.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """What one kernel can do at once: a stage of parallel lookups under the rotation ensemble, summed and requantised.
 
-Floor 4: imports the ops, the primitives and stage_bands. The reference is `Ensemble.reference` followed by `Requantise.reference`.
+Floor 4: imports the ops, the primitives and stage_bands. The reference is `Ensemble.reference` followed by
+`Requantise.reference`.
 """
 
 from __future__ import annotations
