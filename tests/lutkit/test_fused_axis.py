@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from axis_programs import axis_networks
+from fresh_python import run_python
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -92,6 +93,8 @@ def compare(program, seed, size, spread=127.0, shifted=()):
     return reached
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)
 @settings(deadline=None, max_examples=60)
 @given(
     axis_networks(),
@@ -164,3 +167,23 @@ def test_shifts_of_the_picture_are_refused():
         run_axis_ensemble(
             claim_axis_network(*program.ops), torch.zeros(1, 3, 3), tables, shifts_of(program, ("high1",))
         )
+
+
+def test_backward_kernel_in_plain_python_stays_inside_its_arrays():
+    """Without compilation every index is checked, and integers that wrap around warn."""
+    code = (
+        "import warnings; warnings.simplefilter('error')\n"
+        "import numpy as np\n"
+        "from runtime.test_axis_network import build_program, fill_tables\n"
+        "from lutkit_runtime.kernels.cpu.axis_gradient import network_gradient, trace_network\n"
+        "from lutkit_runtime.kernels.cpu.axis_layout import prepare_network\n"
+        "from lutkit_runtime.kernels.cpu.axis_network import claim_axis_network\n"
+        "program = build_program(block=2, channels=3, depthwise=True)\n"
+        "tables, shifted = fill_tables(program, 5), frozenset(['up'])\n"
+        "planes = np.random.default_rng(5).integers(0, 256, (2, 3, 4), dtype=np.uint8)\n"
+        "prepared = prepare_network(claim_axis_network(*program.ops), tables, shifted)\n"
+        "trace = trace_network(prepared, tables, planes, shifted)\n"
+        "slopes = network_gradient(trace, np.ones(trace.result.shape, np.float32))\n"
+        "print(sorted(slopes.tables) == sorted(tables), slopes.shifts['up'].shape)"
+    )
+    assert run_python(code, NUMBA_DISABLE_JIT="1").split() == ["True", "(3,", "2)"]

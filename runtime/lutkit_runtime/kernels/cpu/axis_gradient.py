@@ -125,6 +125,7 @@ def network_gradient(trace: Trace, gradient: NDArray[np.float32], *, parts: int 
             geometry.slot,
             steep.reshape(-1),
             parts,
+            np.empty(parts * 2 * LANES, np.uint64),
             np.empty(parts * CHUNK * LANES, np.float32),
             np.empty(parts * height * width * network.block * network.block, np.float32),
             np.empty(parts * CHUNK * 4, np.float32),
@@ -140,9 +141,10 @@ def network_gradient(trace: Trace, gradient: NDArray[np.float32], *, parts: int 
 
 def _slope(values: NDArray[np.int64]) -> NDArray[np.float32]:
     """Return half the difference of the neighbours of every value of tables (taps, size, outputs)."""
-    ends = np.arange(values.shape[1])
-    above, below = np.minimum(ends + 1, ends[-1]), np.maximum(ends - 1, 0)
-    return ((values[:, above] - values[:, below]) / (above - below)[:, None]).astype(np.float32)
+    padded = np.concatenate([values[:, :1], values, values[:, -1:]], axis=1)
+    distances = np.full(values.shape[1], 2)
+    distances[[0, -1]] = 1
+    return ((padded[:, 2:] - padded[:, :-2]) / distances[:, None]).astype(np.float32)
 
 
 def _passes(view: View, network: AxisNetwork) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 from numba import njit, prange
 from numpy.typing import NDArray
 
-from lutkit_runtime.kernels.cpu.axis_lines import CHUNK, DEPTHWISE, LANES
+from lutkit_runtime.kernels.cpu.axis_lines import ALIGNED, CHUNK, DENSE, LANES, SCATTERED
 from lutkit_runtime.kernels.cpu.compiling import compile_kernel
 from lutkit_runtime.kernels.cpu.four_floats import add_product, load, store, transpose
 
@@ -157,14 +157,14 @@ def _scatter_and_pass(maps, place, gated, first, sums, part, start, steep, slope
 
 
 @njit(inline="always")
-def _scatter_depthwise(maps, place, gated, first, sums, start, steep, start_steep, slopes, place_slope, count):
-    """As `_scatter_and_pass` for a tap of every lane."""
+def _scatter_lanes(maps, places, at, gated, first, sums, part, start, steep, slopes, count):
+    """As `_scatter_and_pass` for a depthwise tap of every lane, each at a place of its own."""
     for x in range(count):
         for k in range(_L):
-            at = x * _L + k
-            byte = _U(maps[place + at]) * _L + k
-            sums[start + byte] += gated[first + at]
-            slopes[place_slope + at] += gated[first + at] * steep[start_steep + byte]
+            byte = start + _U(maps[places[at + k] + x * _L]) * _L + k
+            slope = gated[first + x * _L + k]
+            sums[part + byte] += slope
+            slopes[places[at + _L + k] + x * _L] += slope * steep[byte]
 
 
 @njit(inline="always")
@@ -232,6 +232,7 @@ def accumulate_network_lines(
     slot_bytes: int,
     steep: NDArray[np.float32],
     parts: int,
+    places: NDArray[np.uint64],
     gated: NDArray[np.float32],
     ended: NDArray[np.float32],
     dots: NDArray[np.float32],
@@ -265,6 +266,7 @@ def accumulate_network_lines(
         Slope of the tables at each value.
     parts
         The planes are divided into so many parts.
+    places : (parts * 2 * LANES,)
     gated, dots : (parts * CHUNK * LANES,), (parts * CHUNK * 4,)
     ended : (parts * H * W * side**2,)
     slopes : (parts * slot_bytes,)
@@ -333,27 +335,34 @@ def accumulate_network_lines(
                                 _pass_on(gated, scratch, _F(terms[term, 5]), terms[term, 2], slopes, to, count)
                         for each in range(units[unit, 1], units[unit, 2]):
                             pixel = passes[each, 2]
-                            kind = passes[each, 1]
+                            kind = passes[each, 3]
+                            # taps of the picture and of lanes go by themselves
+                            stride = LANES if kind == SCATTERED else 1 if kind == ALIGNED or pixel == 1 else 4
                             # taps that fill passes up have a table of zeros, and gradients that nobody reads
-                            for tap in range(passes[each, 0], passes[each, 0] + kind, 1 if pixel == 1 else 4):
-                                place = _find_tap(turn, tap, y, x, slot, taps, layout, rows)
-                                start = starts[_U(tap)]
-                                if kind == DEPTHWISE:
-                                    to = _U(place - slot + slope_slot)
-                                    _scatter_depthwise(
+                            for tap in range(passes[each, 0], passes[each, 0] + passes[each, 1], stride):
+                                if kind != DENSE:
+                                    for lane in range(LANES):
+                                        other = tap + lane if kind == SCATTERED else tap
+                                        place = _find_tap(turn, other, y, x, slot, taps, layout, rows)
+                                        place += lane if kind == ALIGNED else 0
+                                        places[worker * 2 * LANES + lane] = _U(place)
+                                        places[worker * 2 * LANES + LANES + lane] = _U(place - slot + slope_slot)
+                                    _scatter_lanes(
                                         maps,
-                                        _U(place),
+                                        places,
+                                        _U(worker) * _U(2) * _L,
                                         gated,
                                         scratch,
                                         sums,
-                                        part + start,
+                                        part,
+                                        starts[_U(tap)],
                                         steep,
-                                        start,
                                         slopes,
-                                        to,
                                         count,
                                     )
                                     continue
+                                place = _find_tap(turn, tap, y, x, slot, taps, layout, rows)
+                                start = starts[_U(tap)]
                                 if pixel == 1:
                                     _scatter(maps, _U(place), _U(pixel), gated, scratch, sums, part + start, count)
                                     continue

@@ -37,8 +37,14 @@ LARGEST_QUOTIENT = 1 << 9
 LARGEST_DIVISOR = 1 << 11
 EXACT_SUM = 1 << 24
 
-EIGHT, NINE, DEPTHWISE = 8, 9, 1
-"""Kinds of passes by the number of their places: taps, or one offset at which every channel has a tap for its output."""
+EIGHT, NINE = 8, 9
+"""Taps of one pass."""
+
+DENSE, ALIGNED, SCATTERED = 0, 1, 2
+"""Kinds of passes: taps that add to every lane; taps of every lane at one offset, each for its own lane; at any offset."""
+
+TOGETHER = 3
+"""Offsets of one pass of aligned taps, or else one: the rows of a 3 x 3 window."""
 
 ZEROS = 256
 """Rows of zeros at the start of the joined table: the table of taps that fill up a pass.
@@ -152,13 +158,39 @@ def _add_nine(maps, table, places, at, starts, tap, offset, step, sums, first, c
 
 
 @njit(inline="always")
-def _add_depthwise(maps, table, place, start, sums, first, count):
-    """Twin of `AxisLookup.reference` for one tap of every channel, at one offset, each for its own output."""
+def _add_aligned(maps, table, place, start, sums, first, count):
+    """Twin of `AxisLookup.reference` for one depthwise tap of every lane, at one offset."""
     for x in range(count):
         here = place + x * _L
         to = first + x * _L
         for k in range(_L):
             sums[to + k] += table[start + _U(maps[here + k]) * _L + k]
+
+
+@njit(inline="always")
+def _add_three_aligned(maps, table, places, at, starts, tap, offset, sums, first, count):
+    """As `_add_aligned` for three offsets."""
+    p0, p1, p2 = places[at], places[at + _U(1)], places[at + _U(2)]
+    t0, t1, t2 = starts[tap], starts[tap + _U(1)], starts[tap + _U(2)]
+    for x in range(count):
+        here = offset + x * _L
+        to = first + x * _L
+        for k in range(_L):
+            sums[to + k] += (
+                table[t0 + _U(maps[p0 + here + k]) * _L + k]
+                + table[t1 + _U(maps[p1 + here + k]) * _L + k]
+                + table[t2 + _U(maps[p2 + here + k]) * _L + k]
+            )
+
+
+@njit(inline="always")
+def _add_scattered(maps, table, places, at, start, offset, sums, first, count):
+    """As `_add_aligned` for taps that stand at an offset of their own in every lane."""
+    for x in range(count):
+        here = offset + x * _L
+        to = first + x * _L
+        for k in range(_L):
+            sums[to + k] += table[start + _U(maps[places[at + k] + here]) * _L + k]
 
 
 @njit(inline="always")
@@ -283,8 +315,8 @@ def run_network_lines(
         Map, row, column and lane of every tap.
     starts : (taps,)
         First entry of its table.
-    passes : (passes, 3)
-        First tap, kind, distance of the pixels of their maps.
+    passes : (passes, 4)
+        First tap, number of taps, distance of the pixels of their maps, kind. Scattered taps share the table of the first.
     terms : (terms, 6)
         Map, distance of its pixels, 1 where every lane has its own or 0, shift, mask, weight.
     layout : (maps, 7)
@@ -363,14 +395,21 @@ def run_network_lines(
                                 pixel = _U(passes[step, 2])
                                 at = first_place + tap
                                 offset = _U(x) * pixel
-                                if passes[step, 1] == EIGHT:
+                                size, kind = passes[step, 1], passes[step, 3]
+                                if kind == DENSE and size == EIGHT:
                                     _add_eight(
                                         maps, table, places, at, starts, tap, offset, pixel, sums, scratch, count
                                     )
-                                elif passes[step, 1] == NINE:
+                                elif kind == DENSE:
                                     _add_nine(maps, table, places, at, starts, tap, offset, pixel, sums, scratch, count)
+                                elif kind == SCATTERED:
+                                    _add_scattered(maps, table, places, at, starts[tap], offset, sums, scratch, count)
+                                elif size == TOGETHER:
+                                    _add_three_aligned(
+                                        maps, table, places, at, starts, tap, offset, sums, scratch, count
+                                    )
                                 else:
-                                    _add_depthwise(maps, table, places[at] + offset, starts[tap], sums, scratch, count)
+                                    _add_aligned(maps, table, places[at] + offset, starts[tap], sums, scratch, count)
                             if residual >= 0:
                                 _take_view(
                                     maps,

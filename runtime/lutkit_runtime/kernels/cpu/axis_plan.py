@@ -13,9 +13,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lutkit_runtime.kernels.cpu.axis_lines import DEPTHWISE, EIGHT, LANES, NINE, ZEROS
+from lutkit_runtime.kernels.cpu.axis_lines import ALIGNED, DENSE, EIGHT, LANES, NINE, SCATTERED, TOGETHER, ZEROS
 from lutkit_runtime.kernels.cpu.axis_network import AxisNetwork, Layer, Reading, View
-from lutkit_runtime.ops import Tap
 from lutkit_runtime.ops.ensemble import TURNS
 from lutkit_runtime.pattern import IndexPattern
 
@@ -27,9 +26,7 @@ class Place(NamedTuple):
 
     Parameters
     ----------
-    map, row, column : int
-    lane : int
-        EVERY_LANE for a tap of each, which adds to its own output.
+    map, row, column, lane : int
     owner : int
         A number that keeps taps apart that read the same.
     """
@@ -130,6 +127,16 @@ def plan_network(network: AxisNetwork, apart: frozenset[str] = frozenset()) -> P
     return planner.finish()
 
 
+class _Given(NamedTuple):
+    """A tap of a lookup before it has a row in the joined table; see `Part`."""
+
+    order: int
+    tap: int
+    reading: Reading
+    first: int
+    lane: int
+
+
 class _Planner:
     """Lists what the kernel runs, unit by unit: 16 outputs of a layer."""
 
@@ -143,7 +150,7 @@ class _Planner:
         self._inverses: list[float] = []
         self._places: list[Place] = []
         self._starts: list[int] = []
-        self._passes: list[tuple[int, int, int]] = []
+        self._passes: list[tuple[int, int, int, int]] = []
         self._terms: list[tuple[int, ...]] = []
 
     def add_unit(self, layer: Layer, group: int) -> None:
@@ -166,55 +173,73 @@ class _Planner:
         self._inverses.append(1 / layer.requantise.divisor)
 
     def _add_taps(self, layer: Layer, group: int) -> None:
-        found: dict[Place, list[tuple[Reading, int, int]]] = {}
+        """List the passes of a unit: taps that add to every lane, then those that add to their own."""
+        dense: dict[Place, list[_Given]] = {}
+        own: list[tuple[Place, _Given]] = []
         for order, reading in enumerate(layer.readings):
-            for tap, place in enumerate(self._locate(reading, group, order)):
-                if place is not None:
-                    lane = reading.lookup.taps[tap].channel % LANES if reading.lookup.depthwise else EVERY_LANE
-                    found.setdefault(place, []).append((reading, tap, lane))
-        for kind, step, places in self._group(sorted(found)):
-            self._passes.append((len(self._places), kind, step))
-            for place in places:
-                number, row = len(self._places), self._rows if place else 0
-                rows = self._network.highest(self._maps.names[place.map]) + 1 if place else 0
-                # a tap that fills a pass up reads where the first one does, from rows of zeros
-                self._places.append(place or self._places[self._passes[-1][0]])
-                self._starts.append(row)
-                self._rows += rows
-                given = found[place] if place else []
-                for reading, tap, lane in given:
-                    first = 0 if reading.lookup.depthwise else LANES * group
-                    self._parts.append(Part(reading, tap, number, row, rows, first, lane))
+            name, lookup = reading.view.map, reading.lookup
+            for tap, at in enumerate(lookup.taps):
+                group_read, lane = divmod(at.channel, LANES)
+                owner = order * len(lookup.taps) + tap if lookup.slot in self._apart else -1
+                place = Place(self._maps.find(name, group_read), at.row, at.column, lane, owner)
+                if not lookup.depthwise:
+                    dense.setdefault(place, []).append(_Given(order, tap, reading, LANES * group, EVERY_LANE))
+                elif group_read == group and self._maps.step(name) == 1:
+                    # a plane of one channel per pixel has no sixteen to read: its taps are like any other
+                    dense.setdefault(place, []).append(_Given(order, tap, reading, 0, lane))
+                elif group_read == group:
+                    own.append((place, _Given(order, tap, reading, 0, lane)))
+        self._add_dense(dense)
+        self._add_own(own)
 
-    def _locate(self, reading: Reading, group: int, order: int) -> list[Place | None]:
-        """Return where the taps of a lookup read; None for a depthwise one of another group."""
-        name, lookup = reading.view.map, reading.lookup
-        # a plane of one channel per pixel has no sixteen to read: its taps are like any other
-        each = lookup.depthwise and self._maps.step(name) == LANES
-
-        def locate(number: int, tap: Tap) -> Place | None:
-            if lookup.depthwise and tap.channel // LANES != group:
-                return None
-            owner = order * len(lookup.taps) + number if lookup.slot in self._apart else -1
-            lane = EVERY_LANE if each else tap.channel % LANES
-            return Place(self._maps.find(name, tap.channel // LANES), tap.row, tap.column, lane, owner)
-
-        return [locate(number, tap) for number, tap in enumerate(lookup.taps)]
-
-    def _group(self, places: list[Place]) -> list[tuple[int, int, Sequence[Place | None]]]:
-        """Return kind, distance of pixels and places of every pass; None fills a pass up."""
-        passes: list[tuple[int, int, Sequence[Place | None]]] = []
+    def _add_dense(self, given: dict[Place, list[_Given]]) -> None:
         for step in (1, LANES):
-            dense: list[Place | None] = [
-                place for place in places if place.lane >= 0 and self._maps.step(self._maps.names[place.map]) == step
-            ]
+            places = [place for place in sorted(given) if self._maps.step(self._maps.names[place.map]) == step]
             # in the backward pass taps of layers go by fours
-            if step == 1 and len(dense) % EIGHT == 1 and len(dense) > 1:
-                passes.append((NINE, step, dense[:NINE]))
-                dense = dense[NINE:]
-            dense += [None] * (-len(dense) % EIGHT)
-            passes += [(EIGHT, step, dense[first : first + EIGHT]) for first in range(0, len(dense), EIGHT)]
-        return passes + [(DEPTHWISE, LANES, [place]) for place in places if place.lane == EVERY_LANE]
+            if step == 1 and len(places) % EIGHT == 1 and len(places) > 1:
+                self._add_pass(DENSE, places[:NINE], [given[place] for place in places[:NINE]])
+                places = places[NINE:]
+            for first in range(0, len(places), EIGHT):
+                part = places[first : first + EIGHT]
+                # taps that fill a pass up read where the first one does, from rows of zeros
+                filling = EIGHT - len(part)
+                self._add_pass(DENSE, part + part[:1] * filling, [*(given[place] for place in part), *[()] * filling])
+
+    def _add_own(self, given: list[tuple[Place, _Given]]) -> None:
+        """List taps of lanes: where every lane has one at the same offset, and what is left, one of every lane."""
+        for source in sorted({place.map for place, _ in given}):
+            left = [item for item in sorted(given) if item[0].map == source]
+            lanes = {place.lane for place, _ in left}
+            aligned: list[tuple[Place, list[_Given]]] = []
+            for row, column in sorted({place[1:3] for place, _ in left}):
+                here = _take_lanes([item for item in left if item[0][1:3] == (row, column)])
+                if here.keys() == lanes:
+                    aligned.append((Place(source, row, column, 0, -1), [each for _, each in here.values()]))
+                    left = [item for item in left if item not in here.values()]
+            while aligned:
+                some = aligned[: TOGETHER if len(aligned) >= TOGETHER else 1]
+                self._add_pass(ALIGNED, [place for place, _ in some], [each for _, each in some])
+                aligned = aligned[len(some) :]
+            while left:
+                here = _take_lanes(left)
+                left = [item for item in left if item not in here.values()]
+                anywhere = next(iter(here.values()))[0]
+                places = [here[lane][0] if lane in here else anywhere for lane in range(LANES)]
+                self._add_pass(SCATTERED, places, [[each for _, each in here.values()], *[()] * (LANES - 1)])
+
+    def _add_pass(self, kind: int, places: Sequence[Place], given: Sequence[Sequence[_Given]]) -> None:
+        """List a pass; taps that are given nothing have no table."""
+        step = self._maps.step(self._maps.names[places[0].map])
+        self._passes.append((len(self._places), len(places), step, kind))
+        for place, parts in zip(places, given, strict=True):
+            rows = self._network.highest(self._maps.names[place.map]) + 1 if parts else 0
+            for each in parts:
+                self._parts.append(
+                    Part(each.reading, each.tap, len(self._places), self._rows, rows, each.first, each.lane)
+                )
+            self._places.append(place)
+            self._starts.append(self._rows if parts else 0)
+            self._rows += rows
 
     def _find_view(self, view: View, group: int) -> tuple[int, int, int, int, int]:
         """Return map, distance of pixels, whether every lane has its own, shift and mask of what a unit adds."""
@@ -232,9 +257,14 @@ class _Planner:
             np.array(self._inverses, np.float32),
             _turn_taps(self._places),
             np.array(self._starts, np.uint64) * np.uint64(LANES),
-            np.array(self._passes, np.int64).reshape(-1, 3),
+            np.array(self._passes, np.int64).reshape(-1, 4),
             np.array(self._terms, np.int64).reshape(-1, 6),
         )
+
+
+def _take_lanes(given: list[tuple[Place, _Given]]) -> dict[int, tuple[Place, _Given]]:
+    """Return the first tap of every lane that has one."""
+    return {item[0].lane: item for item in reversed(given)}
 
 
 def _turn_taps(places: Sequence[Place]) -> NDArray[np.int64]:
@@ -243,5 +273,5 @@ def _turn_taps(places: Sequence[Place]) -> NDArray[np.int64]:
     for turns in range(TURNS):
         for number, (source, row, column, lane, _) in enumerate(places):
             ((row_seen, column_seen),) = IndexPattern(((row, column),)).rotated(turns).offsets
-            turned[turns, number] = source, row_seen, column_seen, max(0, lane)
+            turned[turns, number] = source, row_seen, column_seen, lane
     return turned
