@@ -38,7 +38,7 @@ class _FusedNetwork(torch.autograd.Function):
         prepared = prepare_network(network, tables, apart)
         planes = codes.detach().to(torch.uint8).contiguous().numpy()
         ctx.names = slots, shifted
-        ctx.trace = trace_network(prepared, tables, planes, apart, ctx.threads)
+        ctx.trace = trace_network(prepared, planes, apart, ctx.threads)
         return torch.from_numpy(ctx.trace.result).to(torch.float32)
 
     @staticmethod

@@ -182,7 +182,7 @@ def test_backward_kernel_in_plain_python_stays_inside_its_arrays():
         "tables, shifted = fill_tables(program, 5), frozenset(['up'])\n"
         "planes = np.random.default_rng(5).integers(0, 256, (2, 3, 4), dtype=np.uint8)\n"
         "prepared = prepare_network(claim_axis_network(*program.ops), tables, shifted)\n"
-        "trace = trace_network(prepared, tables, planes, shifted)\n"
+        "trace = trace_network(prepared, planes, shifted)\n"
         "slopes = network_gradient(trace, np.ones(trace.result.shape, np.float32))\n"
         "print(sorted(slopes.tables) == sorted(tables), slopes.shifts['up'].shape)"
     )

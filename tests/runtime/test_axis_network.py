@@ -236,7 +236,7 @@ def test_rounds_ties_to_even_at_every_bias(inner: bool) -> None:
 
 def test_every_sum_is_rounded_as_the_definition_rounds_it() -> None:
     """The arithmetic of the kernel in NumPy, for every sum below 2**19 and every divisor that is claimed."""
-    from lutkit_runtime.kernels.cpu.axis_lines import LARGEST_DIVISOR, LARGEST_QUOTIENT, SNAP
+    from lutkit_runtime.kernels.cpu.axis_sums import LARGEST_DIVISOR, LARGEST_QUOTIENT, SNAP
 
     random = np.random.default_rng(0)
     for divisor in (*range(1, 130), *random.integers(130, LARGEST_DIVISOR, 60), LARGEST_DIVISOR - 1, LARGEST_DIVISOR):

@@ -16,11 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lutkit_runtime.kernels.cpu.axis_gradient_lines import accumulate_network_lines
-from lutkit_runtime.kernels.cpu.axis_layout import Prepared, expand_tables, find_lanes, join_tables, place_bytes
-from lutkit_runtime.kernels.cpu.axis_lines import CHUNK, LANES
+from lutkit_runtime.kernels.cpu.axis_layout import Prepared, find_lanes, join_tables, lay_out, show_bytes
+from lutkit_runtime.kernels.cpu.axis_lines import CHUNK
 from lutkit_runtime.kernels.cpu.axis_network import AxisNetwork, Layer, View
 from lutkit_runtime.kernels.cpu.axis_plan import Plan, count_groups
 from lutkit_runtime.kernels.cpu.axis_planes import Geometry, run_keeping_maps
+from lutkit_runtime.kernels.cpu.axis_sums import LANES
 from lutkit_runtime.kernels.cpu.compiling import limit_threads
 from lutkit_runtime.ops import AxisLookup
 
@@ -34,7 +35,6 @@ class Trace:
     Parameters
     ----------
     prepared : Prepared
-    tables : mapping of slot name to int8, (entries, 1)
     shifted : set of slot names
         Whose taps' shifts get gradients.
     geometry : Geometry
@@ -44,7 +44,6 @@ class Trace:
     """
 
     prepared: Prepared
-    tables: Mapping[str, NDArray[np.int8]]
     shifted: frozenset[str]
     geometry: Geometry
     maps: NDArray[np.uint8]
@@ -69,7 +68,6 @@ class Slopes:
 
 def trace_network(
     prepared: Prepared,
-    tables: Mapping[str, NDArray[np.int8]],
     planes: NDArray[np.uint8],
     shifted: frozenset[str],
     threads: int | None = None,
@@ -80,7 +78,7 @@ def trace_network(
     """
     result, geometry, maps = run_keeping_maps(prepared, planes, threads, margin=1 if shifted else 0)
     count, height, width = planes.shape
-    return Trace(prepared, tables, shifted, geometry, maps, result, (count, height, width))
+    return Trace(prepared, shifted, geometry, maps, result, (count, height, width))
 
 
 def network_gradient(trace: Trace, gradient: NDArray[np.float32], *, parts: int = 2) -> Slopes:
@@ -98,7 +96,7 @@ def network_gradient(trace: Trace, gradient: NDArray[np.float32], *, parts: int 
     network = plan.network
     count, height, width = trace.size
     parts = max(1, min(parts, count))
-    expanded = expand_tables(network, trace.tables)
+    expanded = trace.prepared.expanded
     steep = join_tables(plan, {name: _slope(expanded[name]) for name in _sampled(network)}, np.float32)
     sums = np.zeros((parts, *steep.shape), np.float32)
     shifts = np.zeros((parts, len(plan.starts), 2))
@@ -191,9 +189,12 @@ def _separate_tables(
         lanes = find_lanes(part)
         rows = joined[part.row : part.row + part.rows, lanes] * np.float32(part.reading.weight)
         own = values[part.reading.lookup.output][part.tap, :, part.first : part.first + lanes.stop - lanes.start]
-        places = place_bytes(part.reading, part.rows)
-        # bytes that show the same bits come in runs, or again and again
-        np.add.at(own, places, rows)
+        places = show_bytes(part)
+        if places[-1] - places[0] == part.rows - 1:
+            own[places[0] : places[-1] + 1] += rows
+        else:
+            # many bytes show the same bits, or some cannot occur
+            own += (np.arange(len(own))[:, None] == places).astype(np.float32) @ rows
     slots: dict[str, NDArray[np.float32]] = {}
     for lookup in plan.network.lookups:
         slope = _gather_entries(lookup, values[lookup.output])
@@ -203,7 +204,7 @@ def _separate_tables(
 
 def _gather_entries(lookup: AxisLookup, values: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return gradients to entries (entries, 1) of gradients to the values between which they are interpolated."""
-    layout = lookup.tables.lay_out()
+    layout = lay_out(lookup.tables)
     entries = lookup.tables.entries
     flat = values.reshape(-1)
     weight = layout.weight.reshape(-1)

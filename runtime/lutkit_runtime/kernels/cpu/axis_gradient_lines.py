@@ -11,7 +11,8 @@ import numpy as np
 from numba import njit, prange
 from numpy.typing import NDArray
 
-from lutkit_runtime.kernels.cpu.axis_lines import ALIGNED, CHUNK, DENSE, LANES, SCATTERED
+from lutkit_runtime.kernels.cpu.axis_lines import ALIGNED, CHUNK, DENSE, SCATTERED
+from lutkit_runtime.kernels.cpu.axis_sums import LANES
 from lutkit_runtime.kernels.cpu.compiling import compile_kernel
 from lutkit_runtime.kernels.cpu.four_floats import add_product, load, store, transpose
 

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lutkit_runtime.kernels.cpu.axis_lines import LANES
-from lutkit_runtime.kernels.cpu.axis_network import AxisNetwork, Reading
+from lutkit_runtime.axis_tables import AxisTables, Layout
+from lutkit_runtime.kernels.cpu.axis_network import AxisNetwork, View
 from lutkit_runtime.kernels.cpu.axis_plan import Part, Plan, plan_network
+from lutkit_runtime.kernels.cpu.axis_sums import LANES
 
 WIDEST_NARROW_SUM = (1 << 15) - 1
 CACHE_LINE = 64
@@ -27,11 +29,14 @@ class Prepared:
     Parameters
     ----------
     plan : Plan
+    expanded : dict of output of a lookup to int64, (taps, size, outputs)
+        Its tables; see `Layout.expand`.
     table : int16 or int32, one-dimensional
         See `run_network_lines`; int16 where no sum of these entries leaves 16 bits.
     """
 
     plan: Plan
+    expanded: dict[str, NDArray[np.int64]]
     table: NDArray[np.int16 | np.int32]
 
     @property
@@ -53,17 +58,19 @@ def prepare_network(
         See `plan_network`.
     """
     plan = plan_network(network, apart)
-    wide = join_tables(plan, expand_tables(network, tables), np.int32)
+    expanded = {lookup.output: lay_out(lookup.tables).expand(tables[lookup.slot]) for lookup in network.lookups}
+    wide = join_tables(plan, expanded, np.int32)
     if _bound_sums(plan, wide) > WIDEST_NARROW_SUM:
-        return Prepared(plan, wide.reshape(-1))
+        return Prepared(plan, expanded, wide.reshape(-1))
     narrow = _align_rows(plan.rows, np.int16)
     narrow[...] = wide
-    return Prepared(plan, narrow.reshape(-1))
+    return Prepared(plan, expanded, narrow.reshape(-1))
 
 
-def expand_tables(network: AxisNetwork, tables: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.int64]]:
-    """Return the expanded tables of every lookup by its output, (taps, size, outputs)."""
-    return {lookup.output: lookup.tables.lay_out().expand(tables[lookup.slot]) for lookup in network.lookups}
+@lru_cache(maxsize=64)
+def lay_out(tables: AxisTables) -> Layout:
+    """Return the layout of tables; training asks for the same ones at every step."""
+    return tables.lay_out()
 
 
 def join_tables(plan: Plan, expanded: Mapping[str, NDArray[Any]], dtype: type[np.generic]) -> NDArray[Any]:
@@ -83,7 +90,7 @@ def join_tables(plan: Plan, expanded: Mapping[str, NDArray[Any]], dtype: type[np
         if values is not None:
             lanes = find_lanes(part)
             width = lanes.stop - lanes.start
-            rows = values[part.tap, place_bytes(part.reading, part.rows), part.first : part.first + width]
+            rows = values[part.tap, show_bytes(part), part.first : part.first + width]
             joined[part.row : part.row + part.rows, lanes] += (rows * part.reading.weight).astype(dtype)
     return joined
 
@@ -95,14 +102,19 @@ def find_lanes(part: Part) -> slice:
     return slice(0, min(LANES, part.reading.lookup.outputs - part.first))
 
 
-def place_bytes(reading: Reading, count: int) -> NDArray[np.int64]:
-    """Return for the bytes from 0 on of a map the place in the expanded table of a lookup that views it.
+def show_bytes(part: Part) -> NDArray[np.int64]:
+    """Return for every byte of a map the place in the expanded table of a lookup that views it.
 
     Bytes that cannot occur, because a map is clamped to fewer, get some place.
     """
-    view, tables = reading.view, reading.lookup.tables
+    tables = part.reading.lookup.tables
+    return _show_bytes(part.reading.view, tables.low, tables.size, part.rows)
+
+
+@lru_cache(maxsize=256)
+def _show_bytes(view: View, low: int, size: int, count: int) -> NDArray[np.int64]:
     values = ((np.arange(count) >> view.shift) & view.mask) + view.offset
-    return np.clip(values - tables.low, 0, tables.size - 1)
+    return np.clip(values - low, 0, size - 1)
 
 
 def _bound_sums(plan: Plan, joined: NDArray[np.int32]) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from math import prod
 
-from lutkit_runtime.kernels.cpu.axis_lines import EXACT_SUM, LARGEST_DIVISOR, LARGEST_QUOTIENT
+from lutkit_runtime.kernels.cpu.axis_sums import EXACT_SUM, LARGEST_DIVISOR, LARGEST_QUOTIENT
 from lutkit_runtime.ops import (
     CODES,
     Add,
@@ -26,7 +26,8 @@ from lutkit_runtime.ops.ensemble import TURNS
 from lutkit_runtime.padding import Padding
 
 LARGEST_BLOCK = 4
-LARGEST_TABLE = 1 << 28
+LARGEST_PARTS = 64
+LARGEST_TABLE = 1 << 24
 LARGEST_BYTE = 255
 
 
@@ -225,6 +226,9 @@ class _Reader:
                 self.sums[op.output] = _Sum(readings=(Reading(op, self.view(op.input), 1),))
             case Add():
                 parts = [self.sum(name).scaled(by) for name, by in zip(op.terms, op.factors, strict=True)]
+                # sums of sums of themselves would grow without end
+                if sum(len(part.readings) + len(part.terms) for part in parts) > LARGEST_PARTS:
+                    raise _Unfit
                 readings = tuple(each for part in parts for each in part.readings)
                 self.sums[op.output] = _Sum(readings, tuple(each for part in parts for each in part.terms))
             case Requantise():

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lutkit_runtime.kernels.cpu.axis_lines import ALIGNED, DENSE, EIGHT, LANES, NINE, SCATTERED, TOGETHER, ZEROS
+from lutkit_runtime.kernels.cpu.axis_lines import ALIGNED, DENSE, EIGHT, NINE, SCATTERED, TOGETHER, ZEROS
 from lutkit_runtime.kernels.cpu.axis_network import AxisNetwork, Layer, Reading, View
+from lutkit_runtime.kernels.cpu.axis_sums import LANES
 from lutkit_runtime.ops.ensemble import TURNS
 from lutkit_runtime.pattern import IndexPattern
 
@@ -118,8 +120,12 @@ def count_groups(layer: Layer) -> int:
     return -(-layer.channels // LANES)
 
 
+@lru_cache(maxsize=16)
 def plan_network(network: AxisNetwork, apart: frozenset[str] = frozenset()) -> Plan:
-    """Plan a network; taps of lookups whose slots are named in `apart` are not joined with others."""
+    """Plan a network; taps of lookups whose slots are named in `apart` are not joined with others.
+
+    Training asks for the same plan at every step.
+    """
     planner = _Planner(network, apart)
     for layer in network.layers:
         for group in range(count_groups(layer)):

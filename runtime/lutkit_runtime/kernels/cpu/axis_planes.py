@@ -9,15 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lutkit_runtime.kernels.cpu.axis_layout import Prepared
-from lutkit_runtime.kernels.cpu.axis_lines import CHUNK, LANES, run_network_lines
+from lutkit_runtime.kernels.cpu.axis_lines import CHUNK, run_network_lines
 from lutkit_runtime.kernels.cpu.axis_network import AxisNetwork
 from lutkit_runtime.kernels.cpu.axis_plan import Maps
+from lutkit_runtime.kernels.cpu.axis_sums import LANES
 from lutkit_runtime.kernels.cpu.compiling import limit_threads
 from lutkit_runtime.kernels.cpu.dealing import new_counter
 from lutkit_runtime.kernels.cpu.stage import Target
 from lutkit_runtime.ops.ensemble import TURNS
 
-BAND_BYTES = 1 << 18
+BAND_BYTES = 1 << 19
 """About how many bytes the maps of a band have: they fit the second-level cache."""
 
 LEAST_BAND = 16
