@@ -13,6 +13,7 @@ import torch
 from lutkit.networks import AxisFunctions, WindowFunctions
 from lutkit.skeleton import TABLE_QUANTISER, quantise_entries, quantise_straight
 from lutkit_runtime.ops import AxisLookup, Lookup, ReconstructedConvolution, Tap
+from lutkit_runtime.ops.reconstructed_convolution import LARGEST_UNIT
 from lutkit_runtime.quantiser import Quantiser
 
 ROWS_AT_ONCE = 1 << 16
@@ -36,6 +37,8 @@ class NetworkFilling(torch.nn.Module):
         self.network = network
         self.quantiser = quantiser
         self.squash = squash
+
+    shifts = None
 
     def read(self, samples: torch.Tensor) -> torch.Tensor:
         """Return what the network is given for codes."""
@@ -73,6 +76,8 @@ class WindowFilling(torch.nn.Module):
         super().__init__()
         self.network = network
 
+    shifts = None
+
     def sums(self, lookup: Lookup, samples: torch.Tensor) -> torch.Tensor:
         """Raise TypeError: no lookup reads these tables."""
         raise TypeError("the tables of a window are read by a reconstructed convolution only")
@@ -90,7 +95,7 @@ class WindowFilling(torch.nn.Module):
         """Return the op with the unit that fits the networks as they stand."""
         largest = max(self.network().abs().max().item(), 1e-3)
         scale = 2.0 ** math.floor(math.log2(op.levels / largest))
-        return msgspec.structs.replace(op, unit=scale * op.positions)
+        return msgspec.structs.replace(op, unit=min(scale * op.positions, LARGEST_UNIT))
 
 
 class AxisFilling(torch.nn.Module):
@@ -159,6 +164,7 @@ class TableFilling:
 
     values: torch.Tensor
     quantiser: Quantiser = TABLE_QUANTISER
+    shifts: torch.Tensor | None = None
 
     def sums(self, lookup: Lookup, samples: torch.Tensor) -> torch.Tensor:
         """Interpolate the quantised table; differentiable in the table and in the samples."""

@@ -169,9 +169,6 @@ class WindowFunctions(nn.Module):
 class AxisFunctions(nn.Module):
     """Functions of one small integer for several taps, each with several outputs.
 
-    A function is a straight line, a network of two hidden layers, and a value of its own for every integer: the network
-    learns what neighbours have in common, of which there are few examples at the ends, the values what they have not.
-
     Parameters
     ----------
     taps, outputs : int
@@ -193,12 +190,10 @@ class AxisFunctions(nn.Module):
         self.leave_weight = nn.Parameter(torch.randn(taps, width, outputs) * (0.1 / width**0.5))
         self.leave_bias = nn.Parameter(torch.zeros(taps, 1, outputs))
         self.line = nn.Parameter(torch.randn(taps, 1, outputs) * 0.1)
-        self.values = nn.Parameter(torch.zeros(taps, size + 1, outputs))
 
     def forward(self) -> torch.Tensor:
         """Return the functions at all integers, (taps, size + 1, outputs), to be clamped to [-1, 1] by the quantiser."""
         places: torch.Tensor = self.places  # type: ignore[assignment]
         features = torch.relu(self.enter_weight * places[None, :, None] + self.enter_bias)
         features = torch.relu(torch.baddbmm(self.hidden_bias, features, self.hidden_weight))
-        smooth = torch.baddbmm(self.leave_bias, features, self.leave_weight)
-        return smooth + self.line * places[None, :, None] + self.values
+        return torch.baddbmm(self.leave_bias, features, self.leave_weight) + self.line * places[None, :, None]

@@ -37,6 +37,11 @@ TABLE_QUANTISER = Quantiser()
 class Filling(Protocol):
     """What fills a slot while it is trained."""
 
+    @property
+    def shifts(self) -> torch.Tensor | None:
+        """Rows and columns at which the taps of an axis lookup stand, (taps, 2), where that is learned."""
+        ...
+
     def sums(self, lookup: Lookup, samples: torch.Tensor) -> torch.Tensor:
         """Return what a lookup's table would give, times the sum of its weights: (..., block**2), integers as float32.
 
@@ -269,8 +274,10 @@ def _look_up_axes(op: AxisLookup, plane: torch.Tensor, filling: Filling) -> torc
     reach = op.halo + 1
     padded = _pad(plane, op.padding, (reach, reach), (reach, reach)) - op.tables.low
     values = expand_tables(op, filling.table(op))
-    shifts = getattr(filling, "shifts", None)
-    groups: list[Any] = [0] * (op.outputs if op.depthwise else 1)
+    shifts = filling.shifts
+    # a depthwise output without a tap is 0
+    nothing = padded.new_zeros(*padded.shape[:-3], height, width, op.outputs_per_tap)
+    groups = [nothing] * (op.outputs if op.depthwise else 1)
     for number, tap in enumerate(op.taps):
         channel = padded[..., tap.channel, :, :]
 

@@ -118,11 +118,11 @@ def measure_transfer(
     return Fidelity(network, table, len(pairs), description, full=uncompressed)
 
 
-def transfer_in_full(model: NetworkModel, interval: int, storage: str | None) -> tuple[Program, Tables] | None:
-    """Return program and tables without compression, None where that takes long."""
-    if sum(slot.entries for slot in model.program_at(interval, storage).slots.values()) > FULL_ROWS_AT_MOST:
+def transfer_in_full(model: NetworkModel, interval: int) -> tuple[Program, Tables] | None:
+    """Return program and tables with all nodes, of windows in 16 bits; None where that takes long."""
+    if sum(slot.entries for slot in model.program_at(interval).slots.values()) > FULL_ROWS_AT_MOST:
         return None
-    return transfer_networks(model, interval, storage=storage)
+    return transfer_networks(model, interval)
 
 
 def make_artefact(config: AnyConfig, interval: int, program: Program, tables: Tables, fidelity: Fidelity) -> Artefact:

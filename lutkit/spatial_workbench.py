@@ -121,7 +121,8 @@ class SpatialWorkbench:
             diagonal=options.diagonal,
             show_progress=options.show_progress,
         )
-        full = None if options.diagonal is None else transfer_in_full(model, interval, options.storage)
+        smaller = options.diagonal is not None or options.storage == "int8"
+        full = transfer_in_full(model, interval) if smaller else None
         if options.val is not None and options.degraded is not None:
             pairs = read_pairs(options.val, options.degraded, config.task)
             description = f"photos of {options.val.name}"

@@ -19,6 +19,7 @@ from lutkit.fused import claim_program, run_stages, run_touched
 from lutkit.networks import AxisFunctions, WindowFunctions
 from lutkit.skeleton import quantise_entries, run_program
 from lutkit_runtime.engine import Model
+from lutkit_runtime.errors import DataError
 from lutkit_runtime.ops import AxisLookup, Ensemble, Lookup, ReconstructedConvolution, Requantise
 from lutkit_runtime.ops.reconstructed_convolution import find_thresholds
 from lutkit_runtime.program import Program, TableOp, Tables
@@ -103,8 +104,8 @@ class NetworkModel:
         def settle(op: Any) -> Any:
             if isinstance(op, ReconstructedConvolution) and storage is not None:
                 op = msgspec.structs.replace(op, storage=storage)
-            filling = self.fillings.get(getattr(op, "slot", ""))
-            return filling.settle(op) if isinstance(filling, WindowFilling | AxisFilling) else op
+            filling = self.fillings[op.slot] if isinstance(op, TableOp) else None
+            return filling.settle(op) if isinstance(filling, WindowFilling | AxisFilling) else op  # pyright: ignore[reportArgumentType]
 
         settled = any(not isinstance(op, Lookup) for op in program.table_ops())
         return program.replace_ops(settle) if settled else program
@@ -149,7 +150,7 @@ class NetworkModel:
     def _windows(self, program: Program) -> dict[str, torch.Tensor]:
         """Return the tables of reconstructed convolutions."""
         return {
-            op.slot: self.fillings[op.slot].table(op)
+            op.slot: self.fillings[op.slot].table(op)  # pyright: ignore[reportArgumentType]
             for op in program.table_ops()
             if isinstance(op, ReconstructedConvolution)
         }
@@ -258,6 +259,11 @@ class TableModel:
     ----------
     program : Program
     tables : mapping of slot name to array (entries, outputs)
+
+    Raises
+    ------
+    DataError
+        Where thresholds do not follow from their ops: training computes them anew.
     """
 
     def __init__(self, program: Program, tables: Tables) -> None:
@@ -267,6 +273,12 @@ class TableModel:
         self._quantisers = {slot: program.slots[slot].quantiser for slot in slots}
         self._shares = {slot: _share_of(op) for slot, op in slots.items()}
         self._fixed = {slot: np.asarray(tables[slot]) for slot in program.slots if slot not in slots}
+        for slot, thresholds in add_thresholds(program, {}).items():
+            if not np.array_equal(self._fixed[slot], thresholds):
+                raise DataError(
+                    f"slot '{slot}' holds thresholds that do not follow from the unit of its window, so that training "
+                    "would not compute what they do: transfer the model again"
+                )
         self.module: torch.nn.Module = torch.nn.ParameterDict(
             {name_in_module(slot): table for slot, table in self.tables.items()}
         )

@@ -13,6 +13,7 @@ import argparse
 import dataclasses
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ import torch
 from lutkit.configuration import RunConfig
 from lutkit.evaluate import Pair, make_pairs, mean_psnr, mean_ssim, score_pairs
 from lutkit.families import find_family
-from lutkit.families.spatial import FINETUNE, QUICK, QUICK_WIDTH
+from lutkit.families.spatial import QUICK
 from lutkit.finetune import find_job, finetune, write_finetuned
 from lutkit.recipe import Phase
 from lutkit.run import Run
@@ -47,6 +48,11 @@ class BuiltIn:
     scale : int
     network_steps, finetune_steps : int
     phases : tuple of Phase
+    family : str
+    fields : mapping
+        Of the family's configuration, where they differ from `quick`.
+    batch : int
+        Patches per step of the networks.
     """
 
     task: str
@@ -54,6 +60,9 @@ class BuiltIn:
     network_steps: int
     finetune_steps: int
     phases: tuple[Phase, ...] = QUICK.phases
+    family: str = "mulut"
+    fields: Mapping[str, Any] = dataclasses.field(default_factory=dict[str, Any])
+    batch: int = QUICK.batch
 
 
 BUILT_IN = {
@@ -61,16 +70,19 @@ BUILT_IN = {
     "sr-x3": BuiltIn("sr", 3, 2000, 5000),
     "sr-x4": BuiltIn("sr", 4, 11000, 16000, (Phase(interval=5, share=0.2), Phase(interval=4, share=0.8))),
     "denoise-25": BuiltIn("denoise", 1, 3000, 8000),
+    "sr-x4-tiny": BuiltIn("sr", 4, 9000, 9000, (Phase(),), "tiny-lut", {"interval": 1, "points": 2}, 8),
 }
 
 
 def build(name: str, data: Path, val: Path, set5: Path | None, work: Path) -> None:
     """Train one model and write it into the package."""
     plan = BUILT_IN[name]
-    family = find_family("mulut")
-    model = msgspec.structs.replace(family.defaults, scale=plan.scale, task=plan.task, width=QUICK_WIDTH)
-    recipe = msgspec.structs.replace(QUICK, steps=plan.network_steps, phases=plan.phases, validate_every=500)
-    config = RunConfig(family="mulut", model=model, recipe=recipe, data=str(data), val=str(val))
+    family = find_family(plan.family)
+    model = msgspec.structs.replace(family.configure("quick", plan.task), scale=plan.scale, **plan.fields)
+    recipe = msgspec.structs.replace(
+        family.presets["quick"], steps=plan.network_steps, phases=plan.phases, batch=plan.batch, validate_every=300
+    )
+    config = RunConfig(family=plan.family, model=model, recipe=recipe, data=str(data), val=str(val))
     run = Run(work / name)
     run.clear()
     run.write_config(config)
@@ -83,7 +95,7 @@ def build(name: str, data: Path, val: Path, set5: Path | None, work: Path) -> No
     pairs = make_pairs(val, config.task, config.seed)
     fidelity = measure_transfer(networks, program, tables, pairs, config.task, "photos of CID22, validation")
     write_artefact(run.table_file, make_artefact(config, model.interval, program, tables, fidelity))
-    tuning = msgspec.structs.replace(FINETUNE, steps=plan.finetune_steps, validate_every=500)
+    tuning = msgspec.structs.replace(family.presets["finetune"], steps=plan.finetune_steps, validate_every=300)
     job = find_job(run.folder, tuning, data=None, val=None, sigma=None, quality=None, seed=config.seed, output=None)
     write_finetuned(job, finetune(job, device, watch), overwrite=True)
     minutes = (time.perf_counter() - started) / 60

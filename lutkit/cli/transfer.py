@@ -149,7 +149,7 @@ def _transfer(run: Path, options: TransferOptions, output: Path | None, *, overw
     forms = ("network", "table" if options.diagonal is None else "compressed table")
     compared = _compare(fidelity, *forms) if fidelity.images else "there are no pairs to compare network and table on"
     if fidelity.full is not None:
-        compared += f"; uncompressed tables {fidelity.full:.3f} dB"
+        compared += f"; {'int16' if options.diagonal is None else 'uncompressed'} tables {fidelity.full:.3f} dB"
     if options.storage in ("int16", "int8") and fidelity.table_error is not None:
         compared += f"; {options.storage} moves table entries by up to {fidelity.table_error:.2g}"
     _report(artefact, compared, target)

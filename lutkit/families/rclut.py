@@ -70,6 +70,8 @@ class RclutConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
             raise DataError(f"wide window {self.wide} is configured, which is none of {self.rc}: use one of these")
         if not 1 <= self.scale <= 4:
             raise DataError(f"scale {self.scale} is configured; 1, 2, 3 or 4 are possible")
+        if not 2 <= self.interval <= 8:
+            raise DataError(f"interval {self.interval} is configured; 2 to 8 are possible")
         if not 1 <= self.width <= 512:
             raise DataError(f"width {self.width} is configured; 1 to 512 are possible")
 

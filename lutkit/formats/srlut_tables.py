@@ -137,7 +137,4 @@ def _recognise(artefact: Artefact) -> tuple[str, str]:
             compat=lookup.interpolation is Interpolation.SRLUT,
         ):
             return lookup.slot, f"Model_{pattern.upper()}_x{lookup.block}_{interval}bit_int8.npy"
-    raise FormatError(
-        f"a {program.family} model of {len(lookups)} lookups cannot be said in one {KIND} table: "
-        "export it to its own kind, or keep the artefact"
-    )
+    raise FormatError(f"a {program.family} model of this shape cannot be said in one {KIND} table: keep the artefact")

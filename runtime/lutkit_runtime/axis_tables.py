@@ -36,7 +36,7 @@ class AxisTables(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def validate(self, owner: str) -> None:
         """Raise ProgramError, naming the op that reads the tables, where a field is out of range."""
-        if not 2 <= self.size <= 256 or abs(self.low) > 256:
+        if not 2 <= self.size <= 256 or not -256 <= self.low <= 257 - self.size:
             raise ProgramError(
                 f"op '{owner}' has tables for {self.size} values from {self.low} on; 2 to 256 values within 256 are "
                 "possible"

@@ -10,12 +10,16 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
+import array_api_compat
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from lutkit_runtime.errors import ProgramError
 from lutkit_runtime.lattice import Lattice
+
+MAX_ENTRIES = 1 << 25
+"""Of the table that is compressed, in full."""
 
 
 class Diagonal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -40,6 +44,11 @@ class Diagonal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 f"op '{owner}' keeps {self.width} nodes beside the diagonal and steps of {self.coarse} bits elsewhere; "
                 f"1 to 4, and {lattice.interval + 1} to {min(8, lattice.interval + 3)} bits are possible"
             )
+        if lattice.entries > MAX_ENTRIES:
+            raise ProgramError(
+                f"op '{owner}' compresses a table of {lattice.entries} entries; at most {MAX_ENTRIES} are possible: "
+                "choose a larger interval"
+            )
         if lattice.axes < 2:
             raise ProgramError(f"op '{owner}' compresses a table of one axis, which has no diagonal")
 
@@ -61,20 +70,28 @@ class Diagonal(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         apart = samples[..., 1:] - samples[..., :1]
         return ((apart <= reach) & (apart >= -reach)).all(-1)
 
-    def reindex(self, lattice: Lattice) -> NDArray[np.int64]:
-        """Return the row of the compressed table for every row of the fine lattice's, the nearest for those left out.
+    def reindex(self, rows: Any, lattice: Lattice) -> Any:
+        """Return the rows of the compressed table for rows of the fine lattice's, the nearest for those left out.
 
         A walk through a cell can pass vertices outside the band, but only with weight 0; the clamped index keeps them
         inside the table.
+
+        Parameters
+        ----------
+        rows : int64 array or tensor
+        lattice : Lattice
         """
-        rows = np.arange(lattice.entries)
-        band = self.band_rows(lattice)
-        return np.minimum(np.searchsorted(band, rows), len(band) - 1)
+        xp = array_api_compat.array_namespace(rows)
+        band = xp.asarray(self.band_rows(lattice), device=rows.device)
+        return xp.clip(xp.searchsorted(band, rows), 0, len(band) - 1)
 
 
 @lru_cache(maxsize=32)
 def _find_band(width: int, axes: int, interval: int) -> NDArray[np.int64]:
     lattice = Lattice(axes, interval)
-    nodes = np.indices((lattice.nodes_per_axis,) * axes, np.int16)
-    kept = (abs(nodes[1:] - nodes[:1]) <= width).all(axis=0)
-    return np.flatnonzero(kept.reshape(-1))
+    apart = np.indices((2 * width + 1,) * (axes - 1)).reshape(axes - 1, -1) - width
+    first = np.arange(lattice.nodes_per_axis)[:, None]
+    others = first + apart[:, None, :]
+    inside = ((others >= 0) & (others < lattice.nodes_per_axis)).all(axis=0)
+    rows = first * lattice.strides[0] + np.tensordot(lattice.strides[1:], others, axes=1)
+    return np.sort(rows[inside])

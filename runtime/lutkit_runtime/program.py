@@ -189,8 +189,21 @@ class Program(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
                         f"slot '{name}' is used as {_describe(seen[name])} and as {_describe(slot)}; use two slots"
                     )
 
+    def _validate_windows(self) -> None:
+        """Check that windows share no tables: their units say what the entries mean."""
+        owners: dict[str, str] = {}
+        windows = {op.output for op in self.inner_ops() if isinstance(op, ReconstructedConvolution)}
+        for op in self.inner_ops():
+            for name in op.slots:
+                other = owners.setdefault(name, op.output)
+                if other != op.output and windows & {other, op.output}:
+                    raise ProgramError(
+                        f"slot '{name}' is read by '{other}' and by '{op.output}', one of which is a window: use two slots"
+                    )
+
     def _validate_channels(self) -> None:
         """Check what is special to programs through which every channel goes by itself."""
+        self._validate_windows()
         if self.parameters:
             raise ProgramError(f"program has the parameter '{self.parameters[0].name}', which no op of it can read")
         for op in self.ops:
@@ -200,7 +213,7 @@ class Program(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
             raise ProgramError(f"program enlarges {self.scale} times; at most {MAX_SCALE} times are possible")
         result = follow_planes(self.ops, {self.input: CODES})
         if not result.codes:
-            raise ProgramError(f"program ends in the sum '{self.output}'; its last op must be a requantise")
+            raise ProgramError(f"program ends in '{self.output}', which holds no codes 0 to 255: requantise it")
         if result.channels != 1:
             raise ProgramError(f"program ends in '{self.output}' of {result.channels} channels; one is needed")
 

@@ -27,5 +27,8 @@ class Quantiser(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return outputs.clip(-1.0, 1.0) * self.levels
 
     def confine(self, entries: Any) -> Any:
-        """Clip real values in units of entries to the levels; floating array or tensor."""
-        return entries.clip(-self.levels, self.levels)
+        """Clip real values in units of entries to what the type holds, one more below than above; array or tensor.
+
+        Networks never give the lowest entry, but tables of others may hold it, and training starts from them as they are.
+        """
+        return entries.clip(-self.levels - 1, self.levels)

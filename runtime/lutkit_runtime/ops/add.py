@@ -11,6 +11,7 @@ from lutkit_runtime.errors import ProgramError
 from lutkit_runtime.ops.base import OpBase, Plane
 
 LARGEST_WEIGHT = 256
+MAX_TERMS = 64
 
 
 class Add(OpBase, frozen=True, tag="add"):
@@ -41,6 +42,8 @@ class Add(OpBase, frozen=True, tag="add"):
         """Raise ProgramError when there is nothing to sum."""
         if not self.terms:
             raise ProgramError(f"op '{self.output}' adds no terms; name at least one plane")
+        if len(self.terms) > MAX_TERMS:
+            raise ProgramError(f"op '{self.output}' adds {len(self.terms)} terms; at most {MAX_TERMS} are possible")
         if self.weights and len(self.weights) != len(self.terms):
             raise ProgramError(f"op '{self.output}' has {len(self.weights)} weights for {len(self.terms)} terms")
         if not all(1 <= weight <= LARGEST_WEIGHT for weight in self.weights):

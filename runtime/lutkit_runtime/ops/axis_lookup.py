@@ -18,6 +18,7 @@ from lutkit_runtime.pattern import MAX_REACH
 LARGEST_ENTRY = 128
 MAX_TAPS = 1024
 MAX_OUTPUTS = 256
+MAX_VALUES = 1 << 20
 
 
 class Tap(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -102,6 +103,11 @@ class AxisLookup(OpBase, frozen=True, tag="axis_lookup"):
                 f"{MAX_OUTPUTS} are possible, and at least one"
             )
         self.tables.validate(self.output)
+        values = len(self.taps) * self.outputs_per_tap * self.tables.size
+        if values > MAX_VALUES:
+            raise ProgramError(
+                f"op '{self.output}' has tables of {values} values in all; at most {MAX_VALUES} are possible"
+            )
         shape = (len(self.taps), self.outputs_per_tap)
         found = [len(steps) for steps in self.tables.steps]
         if found != [shape[1]] * shape[0]:

@@ -107,6 +107,11 @@ class Lookup(OpBase, frozen=True, tag="lookup"):
             raise ProgramError(f"op '{self.output}': the SR-LUT branch exists for 4 axes, not {self.lattice.axes}")
         if self.diagonal is not None:
             self.diagonal.validate(self.output, self.lattice)
+            if self.interpolation is Interpolation.SRLUT:
+                raise ProgramError(
+                    f"op '{self.output}': the SR-LUT branch gives nodes away from the diagonal a weight, which a "
+                    "compressed table does not hold"
+                )
 
     def follow(self, planes: Mapping[str, Plane]) -> Plane:
         """Return the bounds of the sums; raises ProgramError where the plane holds no codes."""
@@ -150,12 +155,13 @@ class Lookup(OpBase, frozen=True, tag="lookup"):
         if self.diagonal is None:
             return rows, weights
         xp = array_api_compat.array_namespace(samples)
-        reindex = xp.asarray(self.diagonal.reindex(self.lattice), device=samples.device)
         near = self.diagonal.near(samples, self.lattice)[..., None]
         far_rows, far_weights = self._walk_lattice(samples, given, self.diagonal.coarse_lattice(self.lattice))
         first = len(self.diagonal.band_rows(self.lattice))
         ratio = self.step // self.lattice.step
-        return xp.where(near, reindex[rows], far_rows + first), xp.where(near, ratio * weights, far_weights)
+        return xp.where(near, self.diagonal.reindex(rows, self.lattice), far_rows + first), xp.where(
+            near, ratio * weights, far_weights
+        )
 
     def _walk_lattice(self, samples: Any, given: Any, lattice: Lattice) -> tuple[Any, Any]:
         rows, order = walk_simplex(samples, lattice, self.interpolation)

@@ -151,8 +151,9 @@ class ReconstructedConvolution(OpBase, frozen=True, tag="reconstructed_convoluti
 def find_thresholds(unit: float) -> NDArray[np.int32]:
     """Return the thresholds (254, 1) of sums of which `unit` stands for an argument of 1 of the tanh.
 
-    A code rounds half to even, so that a sum exactly between two codes belongs to the even one; none but 0 can be, since
-    tanh of a rational number is irrational otherwise.
+    A code changes where 127 tanh(m) is half-way between two integers. Such an edge is no sum: there tanh(m) is a rational
+    number other than 0, so that m is irrational, while a sum by a rational unit is rational. How halves round thus does
+    not matter.
     """
     edges = [unit * math.atanh((code + 0.5 - CENTRE) / CENTRE) for code in range(HIGHEST)]
     limits = np.iinfo(np.int32)

@@ -65,6 +65,11 @@ class Requantise(OpBase, frozen=True, tag="requantise"):
             raise ProgramError(
                 f"op '{self.output}' can reach {total.largest + abs(self.bias)}; sums must stay below {2**31}"
             )
+        if self.residual is not None and planes[self.residual].largest >= 2**30:
+            raise ProgramError(
+                f"op '{self.output}' adds '{self.residual}', which can reach {planes[self.residual].largest}; less than "
+                f"{2**30} is possible"
+            )
         if self.residual is not None and planes[self.residual].channels not in (1, total.channels):
             raise ProgramError(
                 f"op '{self.output}' adds {planes[self.residual].channels} channels to {total.channels}; "
