@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from lutkit.families import find_family
 from lutkit.families.mulut import build_program as build_mulut
 from lutkit.families.srlut import build_program as build_srlut
 from lutkit.formats import EXPORTERS, IMPORTERS, export_tables, import_tables
@@ -314,11 +315,24 @@ def test_a_model_that_the_format_cannot_say_is_not_exported(tmp_path: Path) -> N
     mulut = import_tables("mulut", [save_mulut(tmp_path / "in", "sd", stages=2)])
     srlut = import_tables("sr-lut", [save(tmp_path / "table.npy", random_table(81, 4))])
     for kind, artefact in (("sr-lut", mulut), ("mulut", srlut)):
-        with pytest.raises(FormatError, match="cannot be said in"):
+        with pytest.raises(FormatError, match=r"cannot be said in .*: keep the artefact$"):
             export_tables(kind, artefact, tmp_path / "out")
     assert not (tmp_path / "out").exists()
     with pytest.raises(FormatError, match="is a file"):
         export_tables("mulut", mulut, tmp_path / "table.npy", overwrite=True)
+
+
+@pytest.mark.parametrize("kind", ["sr-lut", "mulut"])
+@pytest.mark.parametrize("name", ["rclut", "tiny-lut"])
+def test_models_of_one_sample_are_kept_as_they_are(tmp_path: Path, kind: str, name: str) -> None:
+    family = find_family(name)
+    program = family.skeleton(family.defaults)
+    tables = {slot: np.zeros(each.shape, each.dtype) for slot, each in program.slots.items()}
+    with pytest.raises(FormatError) as raised:
+        export_tables(kind, Artefact(program, tables), tmp_path / "out")
+    said = "one sr-lut table" if kind == "sr-lut" else "mulut tables"
+    assert str(raised.value) == f"a {name} model of this shape cannot be said in {said}: keep the artefact"
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
