@@ -101,7 +101,9 @@ def _draw_lookups(draw: st.DrawFn) -> Example:
         lattice=Lattice(samples, interval),
         block=draw(st.integers(1, 8)),
         padding=draw(st.sampled_from(Padding)),
-        interpolation=draw(st.sampled_from(Interpolation)) if samples == 4 else Interpolation.SIMPLEX,
+        interpolation=draw(st.sampled_from(Interpolation))
+        if samples == 4 and not compressed
+        else Interpolation.SIMPLEX,
         diagonal=Diagonal(draw(st.integers(1, 4)), draw(st.integers(interval + 1, 8))) if compressed else None,
     )
     return _complete(draw, lookup, Requantise(output="result", input="sum", bias=0, divisor=lookup.step))

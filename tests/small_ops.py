@@ -57,7 +57,9 @@ def small_lookups(draw: st.DrawFn, output: str, source: str, block: int, *, comp
         lattice=Lattice(samples, interval),
         block=block,
         padding=draw(st.sampled_from(Padding)),
-        interpolation=draw(st.sampled_from(Interpolation)) if samples == 4 else Interpolation.SIMPLEX,
+        interpolation=draw(st.sampled_from(Interpolation))
+        if samples == 4 and not compressed
+        else Interpolation.SIMPLEX,
         diagonal=draw(diagonals(interval)) if compressed else None,
     )
 
