@@ -83,7 +83,7 @@ def build_body() -> tuple[BitField | AxisLookup | Add | Requantise | PixelShuffl
             output="point",
             input="deep",
             slot="point",
-            taps=tuple(map(Tap, range(CHANNELS))),
+            taps=tuple(Tap(channel) for channel in range(CHANNELS)),
             tables=AxisTables(-128, 256, choose_steps(CHANNELS, CHANNELS, (16, 1, 4, 32, 2))),
             outputs=CHANNELS,
         ),
