@@ -135,7 +135,7 @@ def test_the_table_of_recipes_for_tables_of_one_sample_says_what_the_presets_are
         for preset, cell in zip(("quick", "paper", "finetune"), cells, strict=True):
             assert cell.replace(" ", "") == say(getattr(family.presets[preset], field)), (field, preset)
     assert [first.strip("`") for first, *_ in rows] == [
-        *("steps", "batch", "crop", "learning_rate", "final_rate", "warmup", "validate_every")
+        *("steps", "batch", "crop", "learning_rate", "final_rate", "warmup", "validate_every", "average")
     ]
 
 

@@ -201,6 +201,7 @@ def test_info_tells_windows(folder, storage):
     width = np.dtype(storage).itemsize
     size = 9 * 256 * width + 254 * 4
     assert f"stage1/rc3/window  {9 * 256 * width:>6,} bytes" in said
+    assert ("; int16 tables " in said) == (storage == "int8") == ("full_table_psnr" in last_step(run.table_file))
     facts = json.loads(call("info", "runs/default", "--json").stdout)
     window, *_ = facts["stages"][0]["tables"]
     op = next(op for op in artefact.program.table_ops() if isinstance(op, ReconstructedConvolution))

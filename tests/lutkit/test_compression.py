@@ -293,7 +293,7 @@ def test_networks_are_evaluated_at_the_kept_nodes_only(model, monkeypatch):
     """What comes out are the kept rows of the full tables."""
     from lutkit.spatial_transfer import transfer_in_full, transfer_networks
 
-    full = transfer_in_full(model, 5, None)
+    full = transfer_in_full(model, 5)
     asked = []
     filling = model.fillings["stage1/s"]
     evaluate = filling.entries
@@ -311,9 +311,9 @@ def test_full_tables_are_left_out_where_they_take_long(model, monkeypatch):
     import lutkit.spatial_transfer
 
     monkeypatch.setattr(lutkit.spatial_transfer, "FULL_ROWS_AT_MOST", 5**4 + 5**3 - 1)
-    assert lutkit.spatial_transfer.transfer_in_full(model, 6, None) is None
+    assert lutkit.spatial_transfer.transfer_in_full(model, 6) is None
     monkeypatch.setattr(lutkit.spatial_transfer, "FULL_ROWS_AT_MOST", 5**4 + 5**3)
-    assert lutkit.spatial_transfer.transfer_in_full(model, 6, None) is not None
+    assert lutkit.spatial_transfer.transfer_in_full(model, 6) is not None
 
 
 def test_compressed_tables_are_finetuned_as_they_are_applied(photos, tmp_path):
