@@ -254,7 +254,7 @@ def test_an_artefact_is_compressed_and_compared(tmp_path, photos):
             "diagonal_width": 1,
             "coarse_step": 128,
             "images": 6,
-            "on": "photos of photos0",
+            "on": f"photos of {photos.name}",
             "table_psnr": round(fidelity.before, 4),
             "compressed_psnr": round(fidelity.after, 4),
             "receptive_field": 3,
