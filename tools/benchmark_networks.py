@@ -78,7 +78,7 @@ def make_fsrcnn(details: int = 56, shrunk: int = 12, layers: int = 4, scale: int
         nodes,
         "fsrcnn",
         [helper.make_tensor_value_info("in", TensorProto.FLOAT, size)],
-        [helper.make_tensor_value_info(value, TensorProto.FLOAT, None)],
+        [helper.make_tensor_value_info(value, TensorProto.FLOAT, ["batch", 1, "tall", "wide"])],
         arrays,
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)

@@ -126,7 +126,7 @@ class SpatialConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
             raise DataError(f"{self.stages} stages are configured; 1 to 8 are possible")
         if not 1 <= self.scale <= 4:
             raise DataError(f"scale {self.scale} is configured; 1, 2, 3 or 4 are possible")
-        if not 0 <= self.interval <= 8:
+        if self.interval < 0:
             raise DataError(f"interval {self.interval} is configured; 0 to 8 are possible")
         if not 1 <= self.width <= 512:
             raise DataError(f"width {self.width} is configured; 1 to 512 are possible")

@@ -57,7 +57,8 @@ def make_networks():
 
 def make_tables():
     model = make_networks()
-    return TableModel(model.program_at(6), round_tables(model.tables(6)))
+    program = model.program_at(6)
+    return TableModel(program, round_tables(program, model.tables(6)))
 
 
 def measure(model):

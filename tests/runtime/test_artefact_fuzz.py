@@ -387,7 +387,7 @@ EXPECTED = {
     "a sum indexes a table": "which is a sum",
     "a sum overflows": "can reach 4278190080",
     "a bias overflows": "can reach 3212836864",
-    "the result is a sum": "ends in the sum",
+    "the result is a sum": "holds no codes",
     "the result is huge": "enlarges 128 times",
 }
 
