@@ -16,10 +16,12 @@ from lutkit.evaluate import Pair, mean_finite_psnr, score_pairs
 from lutkit.families import Family
 from lutkit.fillings import AnyFilling, AxisFilling, NetworkFilling, TableFilling, WindowFilling
 from lutkit.fused import claim_program, run_stages, run_touched
+from lutkit.fused_axis import run_axis_ensemble
 from lutkit.networks import AxisFunctions, WindowFunctions
 from lutkit.skeleton import quantise_entries, run_program
 from lutkit_runtime.engine import Model
 from lutkit_runtime.errors import DataError
+from lutkit_runtime.kernels.cpu.axis_network import AxisNetwork, claim_axis_network
 from lutkit_runtime.ops import AxisLookup, Ensemble, Lookup, ReconstructedConvolution, Requantise
 from lutkit_runtime.ops.reconstructed_convolution import find_thresholds
 from lutkit_runtime.program import Program, TableOp, Tables
@@ -130,8 +132,6 @@ class NetworkModel:
                 return run_touched(stages, planes, self._entries, self._windows(program))
             network = claim_axes(program)
             if network is not None:
-                from lutkit.fused_axis import run_axis_ensemble
-
                 return run_axis_ensemble(network, planes, self._tables(program), self._shifts())
         shifts = self._shifts()
         tables = self._tables(program)
@@ -340,8 +340,6 @@ def run_tables(program: Program, planes: torch.Tensor, tables: Mapping[str, torc
             return run_stages(stages, planes, tables)
         network = claim_axes(program)
         if network is not None:
-            from lutkit.fused_axis import run_axis_ensemble
-
             return run_axis_ensemble(network, planes, tables, None)
     slots = program.slots
     return run_program(
@@ -349,10 +347,8 @@ def run_tables(program: Program, planes: torch.Tensor, tables: Mapping[str, torc
     )
 
 
-def claim_axes(program: Program) -> Any:
+def claim_axes(program: Program) -> AxisNetwork | None:
     """Return the program as one network of one-dimensional tables, or None where it is anything else."""
-    from lutkit_runtime.kernels.cpu.axis_network import claim_axis_network
-
     match program.ops:
         case (Ensemble() as ensemble, Requantise() as requantise) if ensemble.input == program.input:
             return claim_axis_network(ensemble, requantise)
