@@ -16,9 +16,9 @@ from lutkit.skeleton import quantise_entries
 from lutkit_runtime.kernels.cpu.gradient import stage_gradient
 from lutkit_runtime.kernels.cpu.reconstructed import code_maps_and_sums, code_maps_gradient
 from lutkit_runtime.kernels.cpu.stage import run_joined
-from lutkit_runtime.kernels.cpu.stage_claim import Stage, claim_stage
-from lutkit_runtime.kernels.cpu.stage_layout import join_entries
 from lutkit_runtime.kernels.cpu.touched import touched_entries
+from lutkit_runtime.kernels.stage_claim import Stage, claim_stage
+from lutkit_runtime.kernels.stage_layout import join_entries
 from lutkit_runtime.ops import Ensemble, Lookup, ReconstructedConvolution, Requantise
 from lutkit_runtime.ops.reconstructed_convolution import find_thresholds
 from lutkit_runtime.program import Program

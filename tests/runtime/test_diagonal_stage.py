@@ -12,9 +12,9 @@ from test_stage_sources import build, fill
 from lutkit_runtime.diagonal import Diagonal
 from lutkit_runtime.interpolation import Interpolation
 from lutkit_runtime.kernels.cpu.stage import run_stage
-from lutkit_runtime.kernels.cpu.stage_bands import gather_gradient, lay_out_rows, spread_table
-from lutkit_runtime.kernels.cpu.stage_claim import claim_stage
 from lutkit_runtime.kernels.cpu.touched import touched_entries
+from lutkit_runtime.kernels.stage_bands import gather_gradient, lay_out_rows, spread_table
+from lutkit_runtime.kernels.stage_claim import claim_stage
 from lutkit_runtime.lattice import Lattice
 from lutkit_runtime.ops import Add, BodyOp, Ensemble, Lookup, Requantise
 from lutkit_runtime.padding import Padding
@@ -158,7 +158,7 @@ import warnings; warnings.simplefilter("error")
 import numpy as np
 from lutkit_runtime.diagonal import Diagonal
 from lutkit_runtime.kernels.cpu import gradient, stage, touched
-from lutkit_runtime.kernels.cpu.stage_claim import claim_stage
+from lutkit_runtime.kernels.stage_claim import claim_stage
 from lutkit_runtime.lattice import Lattice
 from lutkit_runtime.ops import Add, Ensemble, Lookup, Requantise
 from lutkit_runtime.pattern import IndexPattern

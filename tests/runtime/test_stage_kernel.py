@@ -19,7 +19,7 @@ from lutkit.families.spatial import read_patterns
 from lutkit_runtime.interpolation import Interpolation
 from lutkit_runtime.kernels.cpu import compiling
 from lutkit_runtime.kernels.cpu.stage import run_stage
-from lutkit_runtime.kernels.cpu.stage_claim import Stage, claim_stage
+from lutkit_runtime.kernels.stage_claim import Stage, claim_stage
 from lutkit_runtime.lattice import Lattice
 from lutkit_runtime.ops import Add, Ensemble, Lookup, Requantise
 from lutkit_runtime.padding import Padding
@@ -247,7 +247,7 @@ import numpy as np
 from lutkit.families import mulut
 from lutkit.families.spatial import read_patterns
 from lutkit_runtime.kernels.cpu import stage
-from lutkit_runtime.kernels.cpu.stage_claim import claim_stage
+from lutkit_runtime.kernels.stage_claim import claim_stage
 from strategies import fill_tables
 program = mulut.build_program(read_patterns("sy"), stages=1, scale=2, interval=4)
 tables = fill_tables(program, 5)

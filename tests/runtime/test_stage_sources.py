@@ -10,8 +10,8 @@ from test_stage_kernel import claim, refer
 from lutkit.families import rclut
 from lutkit_runtime.engine import Model
 from lutkit_runtime.kernels.cpu.stage import run_stage
-from lutkit_runtime.kernels.cpu.stage_claim import claim_stage
 from lutkit_runtime.kernels.cpu.touched import touched_entries
+from lutkit_runtime.kernels.stage_claim import claim_stage
 from lutkit_runtime.lattice import Lattice
 from lutkit_runtime.ops import Add, BodyOp, Ensemble, Lookup, Op, ReconstructedConvolution, Requantise
 from lutkit_runtime.ops.reconstructed_convolution import find_thresholds

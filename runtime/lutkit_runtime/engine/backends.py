@@ -23,7 +23,7 @@ from lutkit_runtime.program import Program, Tables
 if TYPE_CHECKING:
     from lutkit_runtime.kernels.cpu.axis_layout import Prepared
     from lutkit_runtime.kernels.cpu.stage import Target
-    from lutkit_runtime.kernels.cpu.stage_claim import Stage
+    from lutkit_runtime.kernels.stage_claim import Stage
 
 Codes = NDArray[np.uint8]
 
@@ -264,8 +264,8 @@ def _claim(program: Program, tables: Tables) -> Iterator[Step]:
     """Yield the steps of a program: a kernel where it can do an ensemble and its requantisation, else references."""
     from lutkit_runtime.kernels.cpu.axis_layout import prepare_network
     from lutkit_runtime.kernels.cpu.axis_network import claim_axis_network
-    from lutkit_runtime.kernels.cpu.stage_claim import claim_stage
-    from lutkit_runtime.kernels.cpu.stage_layout import join_tables
+    from lutkit_runtime.kernels.stage_claim import claim_stage
+    from lutkit_runtime.kernels.stage_layout import join_tables
 
     planes = {program.input: CODES}
     follow_planes(program.ops, planes)

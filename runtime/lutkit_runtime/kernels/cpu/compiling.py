@@ -32,11 +32,12 @@ def digest_sources() -> str:
     """Return the name of the folder for kernels of these sources, 16 hexadecimal digits.
 
     Numba compiles a kernel anew when the kernel's own file changes, but not when a function of another file does that
-    it has inlined. So all files beside this one count, and the package's own, which holds the version.
+    it has inlined. So all files beside this one and in the folder above count, and the package's own,
+    which holds the version.
     """
     folder = Path(__file__).parent
     digest = hashlib.sha256()
-    for path in (folder.parents[1] / "__init__.py", *sorted(folder.glob("*.py"))):
+    for path in (folder.parents[1] / "__init__.py", *sorted(folder.glob("*.py")), *sorted(folder.parent.glob("*.py"))):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from lutkit_runtime.kernels.cpu.compiling import limit_threads
 from lutkit_runtime.kernels.cpu.gradient_lines import accumulate_lines
 from lutkit_runtime.kernels.cpu.stage_addresses import CHUNK, VERTICES
-from lutkit_runtime.kernels.cpu.stage_bands import count_rows, gather_gradient
-from lutkit_runtime.kernels.cpu.stage_claim import Stage
-from lutkit_runtime.kernels.cpu.stage_layout import Maps, fold_sources, join_entries, lay_out, pad_sources
+from lutkit_runtime.kernels.stage_bands import count_rows, gather_gradient
+from lutkit_runtime.kernels.stage_claim import Stage
+from lutkit_runtime.kernels.stage_layout import Maps, fold_sources, join_entries, lay_out, pad_sources
 from lutkit_runtime.ops.ensemble import TURNS
 
 

@@ -12,7 +12,8 @@ from numba import njit, prange
 from numpy.typing import NDArray
 
 from lutkit_runtime.kernels.cpu.compiling import compile_kernel
-from lutkit_runtime.kernels.cpu.stage_addresses import CHUNK, DIAGONAL, STRIDE_BITS, VERTICES, address_lookup
+from lutkit_runtime.kernels.cpu.stage_addresses import CHUNK, VERTICES, address_lookup
+from lutkit_runtime.kernels.stage_layout import DIAGONAL, STRIDE_BITS
 
 _I = np.int32
 _U = np.uint64

@@ -17,9 +17,9 @@ from lutkit_runtime.kernels.cpu.compiling import limit_threads
 from lutkit_runtime.kernels.cpu.dealing import new_counter
 from lutkit_runtime.kernels.cpu.reconstructed import code_maps
 from lutkit_runtime.kernels.cpu.stage_addresses import CHUNK, VERTICES
-from lutkit_runtime.kernels.cpu.stage_claim import Stage
-from lutkit_runtime.kernels.cpu.stage_layout import Maps, join_tables, lay_out, pad_sources
 from lutkit_runtime.kernels.cpu.stage_lines import count_lanes, run_lines
+from lutkit_runtime.kernels.stage_claim import Stage
+from lutkit_runtime.kernels.stage_layout import Maps, join_tables, lay_out, pad_sources
 from lutkit_runtime.ops.ensemble import TURNS
 
 

@@ -11,22 +11,13 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from lutkit_runtime.kernels.stage_layout import DIAGONAL, STRIDE_BITS
+
 CHUNK = 128
 """Pixels that are addressed at once: the scratch of a chunk stays in the first-level cache."""
 
-WALK, ALL_NODES, DIAGONAL = range(3)
-"""How a lookup addresses its table: along the simplex of its cell, at the one node that every code has, or along the
-simplex in one of two lattices."""
-
 VERTICES = 5
 """Vertices of the simplex of four axes; a lattice of fewer axes gives the surplus ones weight 0."""
-
-STRIDE_BITS = 22
-"""A sort key is fraction << 22 | stride; both fit 31 bits on every lattice that `Lattice.validate` accepts.
-
-The fraction may be of a larger unit than the lattice's step, and is multiplied: a shift by a number of bits that is not
-known beforehand would be one of 64 bits.
-"""
 
 _I = np.int32
 _U = np.uint64

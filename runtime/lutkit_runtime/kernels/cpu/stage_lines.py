@@ -21,9 +21,8 @@ from numpy.typing import NDArray
 
 from lutkit_runtime.kernels.cpu.compiling import compile_kernel
 from lutkit_runtime.kernels.cpu.dealing import take_next
-from lutkit_runtime.kernels.cpu.stage_addresses import ALL_NODES, CHUNK, VERTICES, address_lookup, address_nodes
-
-LANES = 16
+from lutkit_runtime.kernels.cpu.stage_addresses import CHUNK, VERTICES, address_lookup, address_nodes
+from lutkit_runtime.kernels.stage_layout import ALL_NODES, LANES
 
 _I = np.int32
 _U = np.uint64

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from lutkit_runtime.kernels.cpu.compiling import compile_kernel
 from lutkit_runtime.kernels.cpu.stage_addresses import CHUNK, VERTICES, address_lookup
-from lutkit_runtime.kernels.cpu.stage_bands import count_rows, gather_touched
-from lutkit_runtime.kernels.cpu.stage_claim import Stage
-from lutkit_runtime.kernels.cpu.stage_layout import Maps, lay_out, pad_sources
+from lutkit_runtime.kernels.stage_bands import count_rows, gather_touched
+from lutkit_runtime.kernels.stage_claim import Stage
+from lutkit_runtime.kernels.stage_layout import Maps, lay_out, pad_sources
 
 _I = np.int32
 _U = np.uint64

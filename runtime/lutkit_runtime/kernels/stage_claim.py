@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lutkit_runtime.interpolation import Interpolation
-from lutkit_runtime.kernels.cpu.stage_bands import count_rows
+from lutkit_runtime.kernels.stage_bands import count_rows
 from lutkit_runtime.ops import Add, Ensemble, Lookup, ReconstructedConvolution, Requantise
 from lutkit_runtime.ops.ensemble import TURNS
 from lutkit_runtime.padding import Padding

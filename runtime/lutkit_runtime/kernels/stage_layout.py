@@ -9,13 +9,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lutkit_runtime.interpolation import Interpolation
-from lutkit_runtime.kernels.cpu.stage_addresses import ALL_NODES, DIAGONAL, STRIDE_BITS, WALK
-from lutkit_runtime.kernels.cpu.stage_bands import count_rows, lay_out_band, spread_table
-from lutkit_runtime.kernels.cpu.stage_claim import Stage
-from lutkit_runtime.kernels.cpu.stage_lines import LANES
+from lutkit_runtime.kernels.stage_bands import count_rows, lay_out_band, spread_table
+from lutkit_runtime.kernels.stage_claim import Stage
 from lutkit_runtime.ops.ensemble import TURNS
 from lutkit_runtime.padding import Padding
 from lutkit_runtime.pattern import MAX_SAMPLES
+
+WALK, ALL_NODES, DIAGONAL = range(3)
+"""How a lookup addresses its table: along the simplex of its cell, at the one node that every code has, or along the
+simplex in one of two lattices."""
+
+STRIDE_BITS = 22
+"""A sort key is fraction << 22 | stride; both fit 31 bits on every lattice that `Lattice.validate` accepts.
+
+The fraction may be of a larger unit than the lattice's step, and is multiplied: a shift by a number of bits that is not
+known beforehand would be one of 64 bits.
+"""
+
+LANES = 16
+"""Kernels may read so many entries at once, and so a little past the last row of the tables."""
 
 Maps = Sequence[NDArray[np.uint8]]
 """Codes that a stage's convolutions make of planes (N, H, W): one array (4 turns, N, H, W) for each."""
