@@ -1,7 +1,7 @@
 """Engine: runs a program on an image. Floor 7: imports everything below; Numba only once a kernel is needed.
 
 `model` is what people use, `backends` turn a program into something that runs on planes, `conversion` converts between
-images and planes, `tiling` cuts an image.
+images and planes, `tiling` cuts an image, `streaming` fetches frames ahead.
 """
 
 from __future__ import annotations

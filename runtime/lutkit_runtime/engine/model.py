@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 from lutkit_runtime.engine.backends import Backend, Runner, find_backend
 from lutkit_runtime.engine.colour import ColourRunner, check_colours, use_native_order
 from lutkit_runtime.engine.conversion import Image, Piece, check_image, has_alpha, scale_alpha, to_codes
+from lutkit_runtime.engine.streaming import AHEAD, apply_to_all
 from lutkit_runtime.engine.tiling import cut_image
 from lutkit_runtime.errors import InputError
 from lutkit_runtime.program import Colour, Program, Tables
@@ -167,6 +169,47 @@ class Model:
                 if progress is not None:
                     progress(done, len(tiles))
         return out
+
+    def stream(
+        self,
+        frames: Iterable[Image],
+        *,
+        threads: int | None = None,
+        backend: str = "auto",
+        tile: int | None = None,
+        ahead: int = AHEAD,
+        on_compile: Callable[[], None] | None = None,
+        **parameters: float,
+    ) -> Generator[Image, None, None]:
+        """Run the model on one image after another, such as the frames of a video, in constant memory.
+
+        The result of every frame is what `apply` makes of it alone, byte for byte; a model that looks at the picture
+        first looks at every frame. Frames may differ in size and type. Results are new arrays, the caller's own.
+
+        Parameters
+        ----------
+        frames : iterable of arrays
+            As for `apply`. A thread fetches (and so decodes) them ahead; the model runs in the caller's thread.
+        ahead : int
+            Frames that wait at most; 0 fetches each when its result is asked for, without a thread.
+        threads, backend, tile, on_compile, **parameters
+            As for `apply`.
+
+        Returns
+        -------
+        generator of arrays
+            Closing it before its end (`contextlib.closing`) ends the thread.
+
+        Raises
+        ------
+        InputError, BackendError, ProgramError
+            As `apply`: at once where the backend, a parameter, `ahead` or `frames` cannot be used, otherwise with the
+            result that it concerns. What `frames` raises is raised where the frame would have come.
+        """
+        self.prepare(backend)
+        self.program.fill_parameters(parameters)
+        run = partial(self.apply, threads=threads, backend=backend, tile=tile, on_compile=on_compile, **parameters)
+        return apply_to_all(run, frames, ahead)
 
     def adapt(self, image: Image) -> dict[str, Any]:
         """Return what the model makes of a whole picture before it changes a pixel: predicted weights, fused tables.
