@@ -16,8 +16,12 @@ from lutkit_runtime.engine.streaming import fetch_ahead
 from lutkit_runtime.errors import BackendError, InputError, ProgramError
 
 
+def find_threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "lutkit-frames"]
+
+
 def count_threads() -> int:
-    return sum(thread.name == "lutkit-frames" for thread in threading.enumerate())
+    return len(find_threads())
 
 
 def make_frames(count=4, dtype=np.uint8, channels=3):
@@ -168,7 +172,10 @@ def test_closing_does_not_wait_for_ever_for_a_source_that_gives_nothing():
     start = time.monotonic()
     items.close()
     assert time.monotonic() - start < 10
+    (thread,) = find_threads()
     release.set()
+    thread.join(10)
+    assert not thread.is_alive()
 
 
 def test_a_stream_that_nobody_reads_starts_no_thread_and_fetches_nothing(spatial):

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lutkit_runtime.errors import InputError
 
@@ -126,7 +125,4 @@ def _apply_each(apply: Callable[[Item], Result], source: Iterator[Item], ahead: 
 
 def _copy(frame: Any) -> Any:
     """Return a frame that the source cannot change any more; what is no array in memory is left as it is."""
-    if not isinstance(frame, np.ndarray):
-        return frame
-    image: NDArray[Any] = frame
-    return image.copy()
+    return np.array(frame) if isinstance(frame, np.ndarray) else frame
