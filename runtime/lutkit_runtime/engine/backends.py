@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from lutkit_runtime.engine.colour import ColourRunner, ReferenceLooker
 from lutkit_runtime.engine.conversion import Piece
 from lutkit_runtime.errors import BackendError
+from lutkit_runtime.kernels.cuda.device import find_obstacle, is_simulated
 from lutkit_runtime.ops import CODES, Ensemble, Op, Requantise, follow_planes
 from lutkit_runtime.program import Program, Tables
 
@@ -125,31 +126,33 @@ class CpuBackend:
 
 @dataclass(frozen=True)
 class CudaBackend:
-    """Kernels for NVIDIA GPUs: not there yet."""
+    """Numba kernels for NVIDIA GPUs."""
 
     name: str = "cuda"
     pixels_per_tile: int = 1 << 20
 
     def obstacle(self) -> str | None:
-        """Return that there are no such kernels."""
-        return "this version has no CUDA kernels: use the backend cpu"
+        """Return why no GPU can be used, or None."""
+        return find_obstacle()
 
     def prepare(self, program: Program, tables: Tables) -> Runner:
-        """Raise BackendError."""
-        raise BackendError(f"backend 'cuda' cannot be used: {self.obstacle()}")
+        """Return what runs the program on the GPU, for planes of this machine's memory."""
+        from lutkit_runtime.engine.cuda_planes import ChannelsOnDevice
+
+        return ChannelsOnDevice(program, tables)
 
     def prepare_colours(self, program: Program, tables: Tables) -> ColourRunner:
-        """Raise BackendError."""
-        raise BackendError(f"backend 'cuda' cannot be used: {self.obstacle()}")
+        """Return what looks colours up on the GPU."""
+        return ColourRunner(program, tables, ReferenceLooker)
 
     def announcing(self, on_compile: Callable[[], None] | None) -> AbstractContextManager[None]:
-        """Return a context that does nothing: nothing is compiled."""
+        """Return a context that listens to Numba."""
         return nullcontext()
 
 
 BACKENDS: dict[str, Backend] = {backend.name: backend for backend in (NumpyBackend(), CpuBackend(), CudaBackend())}
-AUTOMATIC = ("cpu", "numpy")
-"""What ``auto`` tries, best first."""
+AUTOMATIC = ("cuda", "cpu", "numpy")
+"""What ``auto`` tries, best first; ``cuda`` on a GPU only, not in its simulator."""
 
 
 def available_backends() -> tuple[str, ...]:
@@ -163,7 +166,7 @@ def find_backend(name: str) -> Backend:
     Raises BackendError where the name is unknown or the backend cannot run on this machine.
     """
     if name == "auto":
-        name = next(choice for choice in AUTOMATIC if BACKENDS[choice].obstacle() is None)
+        name = next(choice for choice in AUTOMATIC if _suits(BACKENDS[choice]))
     backend = BACKENDS.get(name)
     if backend is None:
         raise BackendError(f"backend '{name}' is unknown; use auto, {', '.join(available_backends())}")
@@ -171,6 +174,10 @@ def find_backend(name: str) -> Backend:
     if obstacle is not None:
         raise BackendError(f"backend '{name}' cannot be used: {obstacle}")
     return backend
+
+
+def _suits(backend: Backend) -> bool:
+    return backend.obstacle() is None and (backend.name != "cuda" or not is_simulated())
 
 
 def _chain(program: Program, steps: Sequence[Step], last: FusedStep | NetworkStep | None = None) -> Runner:

@@ -1,0 +1,13 @@
+"""Every CUDA kernel there is, for what must hold for all of them. Imports the kernels, and with them numba-cuda."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from lutkit_runtime.kernels.cuda import axis_lookup, plane_lines, stage_lines, window
+from lutkit_runtime.kernels.cuda.compiling import Kernel, list_kernels
+
+
+def every_kernel() -> Iterator[Kernel]:
+    """Yield every kernel, and of those that are made for a number, one for every number."""
+    yield from list_kernels((plane_lines, stage_lines, window, axis_lookup))

@@ -1,0 +1,103 @@
+# pyright: basic
+"""How CUDA kernels are declared, compiled and launched. Imports numba-cuda.
+
+A kernel is declared with the types of its arguments, so that a machine without a GPU can compile it to PTX as well. What
+a kernel is launched with are device arrays of one dimension, and integers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from numba import cuda
+from numba.core import config
+
+from lutkit_runtime.kernels.cpu.compiling import find_cache_folder
+from lutkit_runtime.kernels.cuda.device import is_simulated
+
+BLOCK = 128
+"""Threads of a block."""
+
+SIMULATED_BLOCK = 16
+"""The simulator starts a Python thread for every thread of a block, also for those that have nothing to do."""
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A kernel and the types that it is compiled for.
+
+    Parameters
+    ----------
+    name : str
+        For people.
+    function : callable
+        What Numba compiles; thread i of a launch over `count` does the i-th piece of the work, if i is below `count`.
+    signatures : tuple of str
+        Types of the arguments, of which the first is always `count`.
+    """
+
+    name: str
+    function: Callable[..., None]
+    signatures: tuple[str, ...]
+    _compiled: list[Any] = field(default_factory=list[Any], repr=False)
+
+    def compile(self) -> Any:
+        """Return what can be launched; compiled on the first call, or loaded from the user's cache."""
+        if not self._compiled:
+            self._compiled.append(_compile(self.function, self.signatures))
+        return self._compiled[0]
+
+    def launch(self, count: int, stream: Any, *arguments: Any) -> None:
+        """Start `count` threads on a stream; returns before they are done."""
+        if count == 0:
+            return
+        threads = min(SIMULATED_BLOCK, count) if is_simulated() else BLOCK
+        self.compile()[-(-count // threads), threads, stream](count, *arguments)
+
+
+def _compile(function: Callable[..., None], signatures: Sequence[str]) -> Any:
+    if is_simulated():
+        return cuda.jit(function)
+    chosen = config.CACHE_DIR
+    folder = Path(chosen) / "lutkit-cuda" if chosen else find_cache_folder()
+    try:
+        config.CACHE_DIR = str(folder or "")
+        return cuda.jit(list(signatures), cache=folder is not None)(function)
+    finally:
+        config.CACHE_DIR = chosen
+
+
+def kernel(*signatures: str, name: str | None = None) -> Callable[[Callable[..., None]], Kernel]:
+    """Declare a function as a kernel for some types of arguments.
+
+    Parameters
+    ----------
+    *signatures : str
+        One per combination of types, the arguments after ``count``: ``"uint8[::1], int32"``.
+    name : str, optional
+        The function's own by default.
+    """
+
+    def declare(function: Callable[..., None]) -> Kernel:
+        return Kernel(
+            name or function.__name__, function, tuple(f"void(int32, {signature})" for signature in signatures)
+        )
+
+    return declare
+
+
+def device_function(function: Any) -> Any:
+    """Declare a function that kernels call, put into them as a whole."""
+    return cuda.jit(function, device=True, forceinline=True) if not is_simulated() else cuda.jit(function, device=True)
+
+
+def list_kernels(modules: Sequence[Any]) -> Iterator[Kernel]:
+    """Yield the kernels of modules, and those of their ``VARIANTS``: kernels that are made for a number."""
+    for module in modules:
+        for value in vars(module).values():
+            if isinstance(value, Kernel):
+                yield value
+        yield from (make() for make in getattr(module, "VARIANTS", ()))

@@ -1,0 +1,164 @@
+# pyright: basic
+"""Memory of the GPU: planes, and buffers that are used again. Imports numba-cuda and NumPy."""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numba import cuda
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Planes:
+    """Planes on the GPU, one after the other in memory.
+
+    Parameters
+    ----------
+    flat : one-dimensional device array
+        At least as long as the planes; uint8 for codes, int32 for other integers.
+    colours, channels, height, width : int
+    """
+
+    flat: Any
+    colours: int
+    channels: int
+    height: int
+    width: int
+
+    @property
+    def count(self) -> int:
+        """Number of planes."""
+        return self.colours * self.channels
+
+    @property
+    def size(self) -> int:
+        """Number of samples."""
+        return self.count * self.height * self.width
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture on the GPU, its channels interleaved.
+
+    Parameters
+    ----------
+    flat : one-dimensional device array, uint8, uint16 or float32
+        (H, W, channels) in C order; may be longer.
+    height, width, channels : int
+    """
+
+    flat: Any
+    height: int
+    width: int
+    channels: int
+
+    @property
+    def pixels(self) -> int:
+        """Number of pixels."""
+        return self.height * self.width
+
+
+def upload(array: NDArray[Any], stream: Any = 0) -> Any:
+    """Return a copy of an array on the GPU, one-dimensional."""
+    return cuda.to_device(np.ascontiguousarray(array).reshape(-1), stream=stream)
+
+
+class Pool:
+    """Buffers on the GPU that are handed out, taken back and handed out again: allocating one stops the GPU.
+
+    A buffer belongs to one stream, on which work is done in order: so it may be handed out again while kernels that
+    use it are still waiting.
+    """
+
+    def __init__(self) -> None:
+        self._free: dict[tuple[Any, str, int], list[Any]] = defaultdict(list)
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def session(self, stream: Any) -> Iterator[Session]:
+        """Yield what hands out buffers of a stream; they return when the block is left."""
+        session = Session(self, stream)
+        try:
+            yield session
+        finally:
+            session.close()
+
+    def take(self, stream: Any, size: int, dtype: Any) -> Any:
+        """Return a buffer of at least `size` samples, whatever it holds."""
+        key = (_name_stream(stream), np.dtype(dtype).str, _round_up(size))
+        with self._lock:
+            free = self._free[key]
+            if free:
+                return free.pop()
+        return cuda.device_array(key[2], dtype, stream=stream)
+
+    def give_back(self, stream: Any, buffer: Any) -> None:
+        """Take a buffer back."""
+        with self._lock:
+            self._free[_name_stream(stream), np.dtype(buffer.dtype).str, buffer.size].append(buffer)
+
+
+class Session:
+    """Buffers of one run.
+
+    Parameters
+    ----------
+    pool : Pool
+    stream : stream
+        On which the run's kernels are launched.
+    """
+
+    def __init__(self, pool: Pool, stream: Any) -> None:
+        self.stream = stream
+        self._pool = pool
+        self._taken: list[Any] = []
+
+    def empty(self, size: int, dtype: Any) -> Any:
+        """Return a buffer of at least `size` samples, whatever it holds; it is the run's until the run ends."""
+        buffer = self._pool.take(self.stream, size, dtype)
+        self._taken.append(buffer)
+        return buffer
+
+    def empty_planes(self, colours: int, channels: int, height: int, width: int, dtype: Any) -> Planes:
+        """Return planes whatever they hold."""
+        return Planes(self.empty(colours * channels * height * width, dtype), colours, channels, height, width)
+
+    def release(self, planes: Planes) -> None:
+        """Give the buffer of planes back before the run ends."""
+        for place, buffer in enumerate(self._taken):
+            if buffer is planes.flat:
+                self._pool.give_back(self.stream, self._taken.pop(place))
+                return
+
+    def close(self) -> None:
+        """Give the buffers back."""
+        for buffer in self._taken:
+            self._pool.give_back(self.stream, buffer)
+        self._taken.clear()
+
+
+def _name_stream(stream: Any) -> Any:
+    return (getattr(stream, "handle", None) and str(stream.handle)) or 0
+
+
+def _round_up(size: int) -> int:
+    """Return one of few sizes, at most an eighth larger, so that pictures of about one size share buffers."""
+    step = max(256, 1 << max(0, size.bit_length() - 4))
+    return -(-size // step) * step
+
+
+def download(planes: Planes, stream: Any = 0) -> NDArray[Any]:
+    """Return planes (colours, channels, H, W) as they are once all work before on the stream is done."""
+    shape = (planes.colours, planes.channels, planes.height, planes.width)
+    flat = planes.flat[: planes.size]
+    out = flat.copy_to_host(stream=stream)
+    if stream:
+        stream.synchronize()
+    return np.asarray(out).reshape(shape)

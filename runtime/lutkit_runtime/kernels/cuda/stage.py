@@ -1,0 +1,160 @@
+# pyright: basic
+"""Running a fused stage, or a single lookup, on the GPU. Imports memory, padding, window and stage_lines.
+
+The reference is `Ensemble.reference` followed by `Requantise.reference`, and `Lookup.reference`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lutkit_runtime.interpolation import Interpolation
+from lutkit_runtime.kernels.cuda.memory import Planes, Session, upload
+from lutkit_runtime.kernels.cuda.padding import pad_into
+from lutkit_runtime.kernels.cuda.stage_lines import BIAS, LANE, make_stage
+from lutkit_runtime.kernels.cuda.window import WindowOnDevice
+from lutkit_runtime.kernels.stage_bands import count_rows, spread_table
+from lutkit_runtime.kernels.stage_claim import Stage
+from lutkit_runtime.kernels.stage_layout import ALL_NODES, lay_out
+from lutkit_runtime.ops import Lookup, Requantise
+from lutkit_runtime.ops.ensemble import TURNS
+
+LARGEST_BYTE = 255
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a stage writes: see `Target` of the CPU's stages.
+
+    Parameters
+    ----------
+    flat : one-dimensional device array, uint8
+    first, plane, row, pixel : int
+    """
+
+    flat: Any
+    first: int
+    plane: int
+    row: int
+    pixel: int
+
+
+class StageOnDevice:
+    """A fused stage with its tables on the GPU.
+
+    Parameters
+    ----------
+    stage : Stage
+    fill : mapping of slot name to table
+    rounds : bool
+        Whether the sum of four turns is requantised; else that of turn 0 is the result.
+    """
+
+    def __init__(self, stage: Stage, fill: Mapping[str, Any], *, rounds: bool = True) -> None:
+        self.stage = stage
+        self._rounds = rounds
+        self._windows = [WindowOnDevice(op, fill) for op in stage.convolutions]
+        self._in_words = _fit_words(stage)
+        self._kernel = make_stage(stage.block, self._in_words, rounds)
+        tables = [spread_table(op, fill[op.slot]) for op in stage.lookups]
+        self._table = upload(_join(tables, in_words=self._in_words))
+        starts = np.cumsum([0, *(count_rows(op) for op in stage.lookups)])[:-1]
+        self._bases = upload(starts.astype(np.int32))
+        self._layouts: dict[tuple[int, ...], tuple[Any, ...]] = {}
+
+    def run(self, session: Session, planes: Planes) -> Planes:
+        """Return the codes, or the sums, of the planes."""
+        side = self.stage.block
+        dtype = np.uint8 if self._rounds else np.int32
+        out = session.empty_planes(planes.colours, planes.channels, planes.height * side, planes.width * side, dtype)
+        self.fill(session, planes, Place(out.flat, 0, out.height * out.width, out.width, 1))
+        return out
+
+    def fill(self, session: Session, planes: Planes, place: Place) -> None:
+        """Write the codes, or the sums, of the planes anywhere."""
+        stage = self.stage
+        reach = stage.reach
+        rows, columns = planes.height + 2 * reach, planes.width + 2 * reach
+        padded = session.empty_planes(stage.sources, planes.count, rows, columns, np.uint8)
+        if stage.reads_input:
+            pad_into(session, planes, stage.padding, reach, padded, 0)
+        first = int(stage.reads_input) * planes.count
+        for window in self._windows:
+            for made in window.run(session, planes, TURNS):
+                pad_into(session, made, stage.padding, reach, padded, first)
+                session.release(made)
+                first += planes.count
+        requantise = stage.requantise
+        # the words are biased, and so is the sum of four turns, or of one
+        turns = TURNS if self._rounds else 1
+        offset = -BIAS * stage.unit * len(stage.lookups) * turns if self._in_words else 0
+        self._kernel.launch(
+            planes.size,
+            session.stream,
+            planes.height,
+            planes.width,
+            padded.flat,
+            reach * columns + reach,
+            rows * columns,
+            columns,
+            self._table,
+            self._bases,
+            *self._lay_out(planes.count, rows, columns),
+            stage.unit,
+            int(stage.interpolation is Interpolation.SRLUT),
+            offset,
+            np.float32(requantise.bias),
+            np.float32(requantise.divisor),
+            place.flat,
+            place.first,
+            place.plane,
+            place.row,
+            place.pixel,
+        )
+        session.release(padded)
+
+    def _lay_out(self, planes: int, rows: int, columns: int) -> tuple[Any, ...]:
+        """Return the layout of the lookups in padded planes of a size, on the GPU."""
+        key = (planes, rows, columns)
+        if key not in self._layouts:
+            layout = lay_out(self.stage, (self.stage.sources, *key))
+            # where every code is a node, the other vertices have no weight: they may be the same row
+            is_walked = (layout.arithmetic[:, 2] != ALL_NODES)[:, None]
+            bands = np.zeros((len(layout.bases), 8), np.int32) if layout.bands is None else layout.bands
+            arrays = (
+                layout.offsets,
+                layout.strides * is_walked,
+                layout.strides,
+                layout.masks,
+                layout.arithmetic,
+                bands,
+            )
+            if len(self._layouts) >= 8:
+                self._layouts.clear()
+            self._layouts[key] = tuple(upload(array.astype(np.int32)) for array in arrays)
+        return self._layouts[key]
+
+
+def prepare_lookup(op: Lookup, fill: Mapping[str, Any]) -> StageOnDevice:
+    """Return what makes the sums of a single lookup."""
+    nothing = Requantise(output=op.output, input=op.output, bias=0, divisor=1)
+    return StageOnDevice(Stage(op.input, op.output, (op,), (1,), (), nothing), fill, rounds=False)
+
+
+def _fit_words(stage: Stage) -> bool:
+    """Return whether a lane of 16 bits can hold the biased sum of a turn, with no weight below 0."""
+    largest = len(stage.lookups) * stage.unit * LARGEST_BYTE
+    return stage.block % 2 == 0 and stage.interpolation is Interpolation.SIMPLEX and largest <= LANE
+
+
+def _join(tables: list[NDArray[np.int8]], *, in_words: bool) -> NDArray[Any]:
+    """Return tables one after the other, as words of biased bytes on demand."""
+    joined = np.concatenate([table.reshape(-1) for table in tables])
+    if not in_words:
+        return joined
+    return (joined.astype(np.int16) + BIAS).astype(np.uint8).view(np.dtype("<u4"))
