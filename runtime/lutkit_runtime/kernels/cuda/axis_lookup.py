@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from numba import cuda
 
-from lutkit_runtime.kernels.cuda.compiling import kernel
+from lutkit_runtime.kernels.cuda.compiling import cuda, kernel
 from lutkit_runtime.kernels.cuda.memory import Planes, Session, upload
 from lutkit_runtime.kernels.cuda.padding import pad
 from lutkit_runtime.kernels.cuda.plane_lines import EACH

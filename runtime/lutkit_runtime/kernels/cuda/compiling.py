@@ -1,4 +1,4 @@
-# pyright: basic
+# pyright: basic, reportAttributeAccessIssue=false
 """How CUDA kernels are declared, compiled and launched. Imports numba-cuda.
 
 A kernel is declared with the types of its arguments, so that a machine without a GPU can compile it to PTX as well. What
@@ -7,16 +7,19 @@ a kernel is launched with are device arrays of one dimension, and integers.
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from numba import cuda
 from numba.core import config
 
 from lutkit_runtime.kernels.cpu.compiling import find_cache_folder
 from lutkit_runtime.kernels.cuda.device import is_simulated
+
+cuda: Any = importlib.import_module("numba.cuda")
+"""numba-cuda, or its simulator; without the types that its stubs lack."""
 
 BLOCK = 128
 """Threads of a block."""

@@ -7,6 +7,7 @@ import functools
 import importlib.util
 import os
 import sys
+from typing import Any
 
 SIMULATOR = "NUMBA_ENABLE_CUDASIM"
 """Environment variable of Numba: where it is 1, kernels run in Python threads, slowly, without types and without a GPU."""
@@ -51,7 +52,7 @@ def describe_device() -> str:
     """Return the name of the GPU that kernels run on; only where `find_obstacle` found none."""
     if is_simulated():
         return "Numba's CUDA simulator"
-    from numba import cuda
+    from lutkit_runtime.kernels.cuda.compiling import cuda
 
-    name = cuda.get_current_device().name
+    name: Any = cuda.get_current_device().name
     return name.decode() if isinstance(name, bytes) else str(name)

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numba import cuda
 from numpy.typing import NDArray
+
+from lutkit_runtime.kernels.cuda.compiling import cuda
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,8 @@ Every thread does one sample of the result. References: `Add`, `BitField`, `Pixe
 from __future__ import annotations
 
 import numpy as np
-from numba import cuda
 
-from lutkit_runtime.kernels.cuda.compiling import device_function, kernel
+from lutkit_runtime.kernels.cuda.compiling import cuda, device_function, kernel
 
 _I = np.int32
 

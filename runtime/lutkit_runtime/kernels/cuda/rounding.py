@@ -10,9 +10,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import cuda
 
-from lutkit_runtime.kernels.cuda.compiling import device_function
+from lutkit_runtime.kernels.cuda.compiling import cuda, device_function
 from lutkit_runtime.kernels.cuda.device import is_simulated
 
 _MAGIC = np.float32(1.5 * 2**23)

@@ -11,9 +11,8 @@ from __future__ import annotations
 import functools
 
 import numpy as np
-from numba import cuda
 
-from lutkit_runtime.kernels.cuda.compiling import Kernel, device_function, kernel
+from lutkit_runtime.kernels.cuda.compiling import Kernel, cuda, device_function, kernel
 from lutkit_runtime.kernels.cuda.rounding import round_half_even
 from lutkit_runtime.kernels.stage_layout import DIAGONAL, STRIDE_BITS
 
