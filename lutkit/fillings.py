@@ -10,8 +10,10 @@ import msgspec
 import numpy as np
 import torch
 
+from lutkit.devices import keep_constants, send
 from lutkit.networks import AxisFunctions, WindowFunctions
 from lutkit.skeleton import TABLE_QUANTISER, quantise_entries, quantise_straight
+from lutkit_runtime.axis_tables import AxisTables
 from lutkit_runtime.ops import AxisLookup, Lookup, ReconstructedConvolution, Tap
 from lutkit_runtime.ops.reconstructed_convolution import LARGEST_UNIT
 from lutkit_runtime.quantiser import Quantiser
@@ -58,8 +60,7 @@ class NetworkFilling(torch.nn.Module):
 
     def table(self, op: Lookup) -> torch.Tensor:
         """Return the table that transfer would make: entries at every node, (entries, outputs) float32."""
-        nodes = torch.from_numpy(op.node_samples()).to(next(self.network.parameters()).device)
-        return self.entries(nodes.float())
+        return self.entries(_send_nodes(op, next(self.network.parameters()).device).float())
 
 
 class WindowFilling(torch.nn.Module):
@@ -129,7 +130,7 @@ class AxisFilling(torch.nn.Module):
         with torch.autocast(next(self.network.parameters()).device.type, enabled=False):
             values = self.network()
         entries = quantise_straight(values, self.quantiser)
-        taps, nodes, outputs = (torch.from_numpy(part).to(values.device) for part in find_nodes(op))
+        taps, nodes, outputs = _send_places(op.tables, op.outputs_per_tap, values.device)
         return entries[taps, nodes, outputs][:, None]
 
     @torch.no_grad()
@@ -177,11 +178,24 @@ class TableFilling:
         return quantise_entries(self.values, self.quantiser)
 
 
-def find_nodes(op: AxisLookup) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+@keep_constants
+def _send_nodes(op: Lookup, device: torch.device) -> torch.Tensor:
+    return send(op.node_samples(), device)
+
+
+@keep_constants
+def _send_places(
+    tables: AxisTables, outputs: int, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    tap, node, output = find_nodes(tables, outputs)
+    return send(tap, device), send(node, device), send(output, device)
+
+
+def find_nodes(tables: AxisTables, outputs: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return tap, index from the lowest value on (0 to size) and output of every entry, in the order of the slot."""
-    counts = op.tables.nodes.reshape(-1)
-    tables = np.repeat(np.arange(counts.size), counts)
+    counts = tables.nodes.reshape(-1)
+    places = np.repeat(np.arange(counts.size), counts)
     nodes = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-    steps = np.array(op.tables.steps).reshape(-1)[tables]
-    taps, outputs = np.divmod(tables, op.outputs_per_tap)
-    return taps, np.minimum(nodes * steps, op.tables.size), outputs
+    steps = np.array(tables.steps).reshape(-1)[places]
+    taps, numbers = np.divmod(places, outputs)
+    return taps, np.minimum(nodes * steps, tables.size), numbers

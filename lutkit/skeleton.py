@@ -12,6 +12,8 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
+from lutkit.devices import keep_constants, send
+from lutkit_runtime.axis_tables import AxisTables
 from lutkit_runtime.ops import (
     Add,
     AxisLookup,
@@ -94,7 +96,7 @@ class _ConvolutionStraight(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, total: torch.Tensor, op: ReconstructedConvolution) -> torch.Tensor:
-        thresholds = torch.from_numpy(find_thresholds(op.unit)[:, 0]).to(total.device)
+        thresholds = _send_thresholds(op.unit, total.device)
         codes = torch.searchsorted(thresholds, total.int().contiguous(), right=True).to(total.dtype)
         ctx.save_for_backward(codes, total)
         ctx.unit = op.unit
@@ -231,9 +233,18 @@ def run_op(op: ChannelOp, values: Mapping[str, torch.Tensor], fillings: Mapping[
 def _pad(plane: torch.Tensor, padding: Padding, rows: tuple[int, int], columns: tuple[int, int]) -> torch.Tensor:
     """Return a plane (..., H, W) with more pixels (before, after) in each direction."""
     height, width = plane.shape[-2:]
-    down = torch.from_numpy(padding.index(height, *rows)).to(plane.device)
-    across = torch.from_numpy(padding.index(width, *columns)).to(plane.device)
+    down, across = _send_index(padding, height, *rows, plane.device), _send_index(padding, width, *columns, plane.device)
     return plane[..., down, :][..., across]
+
+
+@keep_constants
+def _send_index(padding: Padding, length: int, before: int, after: int, device: torch.device) -> torch.Tensor:
+    return send(padding.index(length, before, after), device)
+
+
+@keep_constants
+def _send_thresholds(unit: float, device: torch.device) -> torch.Tensor:
+    return send(np.ascontiguousarray(find_thresholds(unit)[:, 0]), device)
 
 
 def _look_up(op: Lookup, plane: torch.Tensor, filling: Filling) -> torch.Tensor:
@@ -262,11 +273,15 @@ def _convolve(op: ReconstructedConvolution, plane: torch.Tensor, filling: Fillin
 
 def expand_tables(op: AxisLookup, table: torch.Tensor) -> torch.Tensor:
     """Return the interpolated value of every tap, value and output times the denominator, (taps, size, outputs)."""
-    layout = op.tables.lay_out()
     flat = table.reshape(-1)
-    lower, upper = (torch.from_numpy(rows).to(flat.device) for rows in (layout.lower, layout.upper))
-    weight = torch.from_numpy(layout.weight.astype(np.float32)).to(flat.device)
-    return (layout.denominator - weight) * flat[lower] + weight * flat[upper]
+    lower, upper, weight = _send_layout(op.tables, flat.device)
+    return (op.tables.denominator - weight) * flat[lower] + weight * flat[upper]
+
+
+@keep_constants
+def _send_layout(tables: AxisTables, device: torch.device) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    layout = tables.lay_out()
+    return send(layout.lower, device), send(layout.upper, device), send(layout.weight.astype(np.float32), device)
 
 
 def _look_up_axes(op: AxisLookup, plane: torch.Tensor, filling: Filling) -> torch.Tensor:

@@ -12,11 +12,12 @@ import torch
 from numpy.typing import NDArray
 
 from lutkit.degradation import Task
+from lutkit.devices import send
 from lutkit.evaluate import Pair, mean_finite_psnr, score_pairs
 from lutkit.families import Family
 from lutkit.fillings import AnyFilling, AxisFilling, NetworkFilling, TableFilling, WindowFilling
-from lutkit.fused import claim_program, run_stages, run_touched
-from lutkit.fused_axis import run_axis_ensemble
+from lutkit.fused import claim_program, find_stage_kernels, run_stages, run_touched
+from lutkit.fused_axis import find_axis_kernels, run_axis_ensemble
 from lutkit.networks import AxisFunctions, WindowFunctions
 from lutkit.skeleton import quantise_entries, run_program
 from lutkit_runtime.engine import Model
@@ -126,22 +127,24 @@ class NetworkModel:
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self._low_precision):
                 return run_program(self.program, planes, self.fillings)
         program = self.program_at(interval)
-        if planes.device.type == "cpu":
-            stages = claim_program(program)
-            if stages is not None:
+        kernels = find_stage_kernels(planes.device)
+        stages = None if kernels is None else claim_program(program)
+        if kernels is not None and stages is not None:
+            if kernels.finds_touched:
                 return run_touched(stages, planes, self._entries, self._windows(program))
-            network = claim_axes(program)
-            if network is not None:
-                return run_axis_ensemble(network, planes, self._tables(program), self._shifts())
+            return run_stages(stages, planes, self._tables(program))
+        network = None if find_axis_kernels(planes.device) is None else claim_axes(program)
+        if network is not None:
+            return run_axis_ensemble(network, planes, self._tables(program), self._shifts())
         shifts = self._shifts()
         tables = self._tables(program)
         return run_program(program, planes, {slot: _Fixed(table, shifts.get(slot)) for slot, table in tables.items()})
 
-    def _entries(self, lookup: Lookup, rows: NDArray[np.int64]) -> torch.Tensor:
+    def _entries(self, lookup: Lookup, rows: torch.Tensor) -> torch.Tensor:
         """Evaluate a slot's network at some nodes of its lattice."""
         # A few sizes that return at every step: torch prepares a matrix product anew for each size it meets.
-        padded = np.resize(rows, -(-len(rows) // ROWS_TOGETHER) * ROWS_TOGETHER)
-        samples = torch.from_numpy(lookup.samples_of(padded)).float()
+        padded = np.resize(rows.cpu().numpy(), -(-len(rows) // ROWS_TOGETHER) * ROWS_TOGETHER)
+        samples = send(lookup.samples_of(padded), self.device).float()
         filling = self.fillings[lookup.slot]
         assert isinstance(filling, NetworkFilling)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self._low_precision):
@@ -333,14 +336,13 @@ def add_thresholds(program: Program, tables: Mapping[str, NDArray[Any]]) -> dict
 
 
 def run_tables(program: Program, planes: torch.Tensor, tables: Mapping[str, torch.Tensor]) -> torch.Tensor:
-    """Run trainable tables: fused kernels where the CPU has them, else the ops one by one; the same codes either way."""
-    if planes.device.type == "cpu":
-        stages = claim_program(program)
-        if stages is not None:
-            return run_stages(stages, planes, tables)
-        network = claim_axes(program)
-        if network is not None:
-            return run_axis_ensemble(network, planes, tables, None)
+    """Run trainable tables: fused kernels where the device has them, else the ops one by one; the same codes either way."""
+    stages = None if find_stage_kernels(planes.device) is None else claim_program(program)
+    if stages is not None:
+        return run_stages(stages, planes, tables)
+    network = None if find_axis_kernels(planes.device) is None else claim_axes(program)
+    if network is not None:
+        return run_axis_ensemble(network, planes, tables, None)
     slots = program.slots
     return run_program(
         program, planes, {slot: TableFilling(table, slots[slot].quantiser) for slot, table in tables.items()}
