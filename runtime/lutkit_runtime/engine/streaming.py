@@ -7,7 +7,7 @@ import queue
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
@@ -125,4 +125,6 @@ def _apply_each(apply: Callable[[Item], Result], source: Iterator[Item], ahead: 
 
 def _copy(frame: Any) -> Any:
     """Return a frame that the source cannot change any more; what is no array in memory is left as it is."""
-    return np.array(frame) if isinstance(frame, np.ndarray) else frame
+    if not isinstance(frame, np.ndarray):
+        return frame
+    return cast("np.ndarray[Any, np.dtype[Any]]", frame).copy()

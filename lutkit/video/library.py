@@ -1,0 +1,39 @@
+"""PyAV, which decodes and encodes videos, and the error of everything that goes wrong with one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from lutkit_runtime.errors import LutkitError
+
+
+class VideoError(LutkitError):
+    """A video cannot be read or written."""
+
+
+def import_av(path: Path) -> Any:
+    """Return the module `av`.
+
+    Parameters
+    ----------
+    path : Path
+        The video that it is needed for, for the message.
+
+    Raises
+    ------
+    VideoError
+        Where PyAV is not installed, with the line that installs it.
+    """
+    try:
+        import av
+    except ModuleNotFoundError as problem:
+        if problem.name != "av":
+            raise
+        raise VideoError(f"{path}: videos need PyAV: run pip install 'lutkit[video]'") from None
+    return av
+
+
+def shorten(problem: BaseException) -> str:
+    """Return FFmpeg's words for what went wrong, without error numbers and file names."""
+    return str(getattr(problem, "strerror", None) or problem or type(problem).__name__)
