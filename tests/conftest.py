@@ -1,5 +1,7 @@
-"""Fixtures shared by every test."""
+"""Fixtures shared by every test; where there is no GPU, CUDA kernels run in Numba's simulator."""
 
+import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +9,13 @@ import pytest
 
 from lutkit.families.mulut import build_program
 from lutkit_runtime.artefact import Artefact, write_artefact
+from lutkit_runtime.kernels.cuda.device import SIMULATOR, find_gpu_obstacle
 from lutkit_runtime.pattern import NAMED_PATTERNS
+
+if find_gpu_obstacle() is not None:
+    # Numba reads it when it is imported, which nothing above does
+    assert "numba" not in sys.modules
+    os.environ.setdefault(SIMULATOR, "1")
 
 _SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
