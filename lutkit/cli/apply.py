@@ -1,11 +1,11 @@
-"""`lutkit apply`: run a model on pictures. May import click; the rest inside functions."""
+"""`lutkit apply`: run a model on pictures and videos. May import click; the rest inside functions."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -13,6 +13,7 @@ import click
 from lutkit.cli.batch import Outcome, Settings, Status, make_bar, print_data, run_jobs, say
 from lutkit.cli.group import FAILED
 from lutkit.cli.options import (
+    LazyChoice,
     backend_option,
     examples,
     json_option,
@@ -20,7 +21,7 @@ from lutkit.cli.options import (
     threads_option,
     tile_option,
 )
-from lutkit.cli.sources import find_sources
+from lutkit.cli.sources import find_sources, name_kind
 from lutkit.cli.targets import STANDARD_STREAM, plan_jobs, read_destination
 
 if TYPE_CHECKING:
@@ -28,6 +29,18 @@ if TYPE_CHECKING:
     from lutkit_runtime.engine import Model
 
 INTERPOLATIONS = ("trilinear", "tetrahedral")
+
+
+def _list_encoders() -> list[str]:
+    from lutkit.video.encoders import ENCODERS
+
+    return list(ENCODERS)
+
+
+def _list_pixel_formats() -> list[str]:
+    from lutkit.video.rawvideo import PIXEL_FORMATS
+
+    return list(PIXEL_FORMATS)
 
 
 @click.command(
@@ -38,6 +51,9 @@ INTERPOLATIONS = ("trilinear", "tetrahedral")
         "lutkit apply 'scans/**/*.tif' -m runs/default -o 'out/{stem}_{model}{ext}' --skip-existing",
         "lutkit apply photo.png -m look.cube --strength 0.5",
         "cat photo.jpg | lutkit apply - > enlarged.png",
+        "lutkit apply holiday.mp4 -m retouch",
+        "lutkit apply clip.mov -o clip-x4.mkv --lossless --start 12.5 --frames 100",
+        "decode | lutkit apply - -o - --rawvideo 1280x720 --pix-fmt rgb24 | encode",
     ),
 )
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
@@ -60,6 +76,19 @@ INTERPOLATIONS = ("trilinear", "tetrahedral")
     type=click.Choice(INTERPOLATIONS),
     help="How colours between the nodes of a cube are formed; default: as the model says.",
 )
+@click.option("--codec", type=LazyChoice("codec", _list_encoders), help="Encoder of videos; default: libx264, or vp9.")
+@click.option(
+    "--crf", type=click.IntRange(min=0), help="Quality of videos, smaller is better; default: 18 for libx264."
+)
+@click.option("--lossless", is_flag=True, help="Write videos whose frames are exactly the model's results.")
+@click.option("--start", type=click.FloatRange(min=0), help="Begin videos at this second.")
+@click.option("--frames", type=click.IntRange(min=1), help="Take this many frames of videos at most.")
+@click.option("--rawvideo", metavar="WxH", help="Input and output are raw frames of this size, such as 1280x720.")
+@click.option(
+    "--pix-fmt",
+    type=LazyChoice("format", _list_pixel_formats),
+    help="What raw frames are made of; default: rgb24. Results are of the same.",
+)
 @backend_option
 @threads_option
 @tile_option
@@ -77,12 +106,19 @@ def command(
     max_pixels: int | None,
     strength: float | None,
     interpolation: str | None,
+    codec: str | None,
+    crf: int | None,
+    lossless: bool,
+    start: float | None,
+    frames: int | None,
+    rawvideo: str | None,
+    pix_fmt: str | None,
     backend: str,
     threads: int | None,
     tile: int | None,
     as_json: bool,
 ) -> None:
-    """Run a model on pictures.
+    """Run a model on pictures and videos.
 
     INPUT is a file, a folder (with its subfolders), a pattern, or - for stdin. A template for -o may use {stem}, {name}
     (with suffix), {model} and {ext}; without a folder in it, results lie beside their inputs. Results keep depth,
@@ -94,13 +130,25 @@ def command(
     """
     from lutkit.images import DEFAULT_MAX_PIXELS, readable_suffixes, supported_suffixes
     from lutkit.resolve import find_default_model, find_model
+    from lutkit.video.suffixes import VIDEO_SUFFIXES
     from lutkit_runtime.engine.backends import find_backend
     from lutkit_runtime.program import Colour
 
     if model == "":
         raise click.UsageError("-m is empty: give it a built-in name, an artefact, a run folder or a colour LUT")
+    if lossless and crf is not None:
+        raise click.UsageError("--lossless and --crf exclude each other: leave one out")
+    of_videos = {"codec": codec, "crf": crf, "lossless": lossless or None, "start": start, "frames": frames}
+    if rawvideo is not None:
+        _refuse_options({**of_videos, "json": as_json or None, "dry-run": dry_run or None}, "is not for --rawvideo")
+        found = find_model(model) if model is not None else find_default_model()
+        _run_raw(inputs, output, rawvideo, pix_fmt, found, backend, threads, tile, overwrite, strength, interpolation)
+        return
+    _refuse_options({"pix-fmt": pix_fmt}, "is for --rawvideo")
     suffixes = supported_suffixes()
-    sources, problems = find_sources(inputs, readable_suffixes())
+    sources, problems = find_sources(inputs, {*readable_suffixes(), *VIDEO_SUFFIXES})
+    if sources and not any(source.is_video for source in sources):
+        _refuse_options(of_videos, "is for videos, and no input is one")
     destination = read_destination(output, sources, suffixes)
     found = find_model(model) if model is not None else find_default_model()
     jobs, results = plan_jobs(sources, destination, found.label, suffixes)
@@ -129,18 +177,23 @@ def command(
         dry_run=dry_run,
         traceback=context.find_root().params["traceback"],
         parameters=parameters,
+        codec=codec,
+        crf=crf,
+        lossless=lossless,
+        start=start,
+        frames=frames,
     )
     outcomes = [Outcome(problem.source, None, Status.FAILED, problem.message) for problem in problems]
     for outcome in outcomes:
         _report(outcome, as_json=as_json)
     worked = run_jobs(jobs, loaded, settings)
-    with make_bar("picture", len(jobs), shown=len(jobs) > 1) as bar:
+    with make_bar(name_kind(job.source for job in jobs), len(jobs), shown=len(jobs) > 1) as bar:
         for outcome in worked:
             bar.update()
             _report(outcome, as_json=as_json)
             outcomes.append(outcome)
     if len(outcomes) > 1 or outcomes[0].status is not Status.FAILED:
-        say(_summarise(outcomes))
+        say(_summarise(outcomes, name_kind(sources)))
     if any(outcome.status is Status.FAILED for outcome in outcomes):
         context.exit(FAILED)
 
@@ -178,6 +231,48 @@ def _load_model(
     return model
 
 
+def _refuse_options(options: Mapping[str, object], reason: str) -> None:
+    """Raise click.UsageError where one of the options is given."""
+    for name, value in options.items():
+        if value is not None:
+            raise click.UsageError(f"--{name} {reason}: leave it out")
+
+
+def _run_raw(
+    inputs: Sequence[str],
+    output: str | None,
+    size: str,
+    pixel_format: str | None,
+    found: ModelSource,
+    backend: str,
+    threads: int | None,
+    tile: int | None,
+    overwrite: bool,
+    strength: float | None,
+    interpolation: str | None,
+) -> None:
+    """Run a model on raw frames, from one file or stdin to one file or stdout."""
+    from lutkit.cli.raw_frames import read_format, run_frames
+    from lutkit_runtime.engine.backends import find_backend
+
+    if len(inputs) != 1:
+        raise click.UsageError(f"--rawvideo takes one INPUT, not {len(inputs)}: a file of frames, or - for stdin")
+    form = read_format(size, pixel_format)
+    find_backend(backend)
+    parameters = {} if strength is None else {"strength": strength}
+    run_frames(
+        inputs[0],
+        output or STANDARD_STREAM,
+        form,
+        _load_model(found, parameters, interpolation, backend, dry_run=False),
+        backend=backend,
+        threads=threads,
+        tile=tile,
+        overwrite=overwrite,
+        parameters=parameters,
+    )
+
+
 def _report(outcome: Outcome, *, as_json: bool) -> None:
     """Say at once what became of an input, where there is something to say."""
     if outcome.status is Status.FAILED:
@@ -189,11 +284,11 @@ def _report(outcome: Outcome, *, as_json: bool) -> None:
         print_data(f"{outcome.input} -> {outcome.output}")
 
 
-def _summarise(outcomes: Sequence[Outcome]) -> str:
+def _summarise(outcomes: Sequence[Outcome], kind: str) -> str:
     """Return one line such as ``2 pictures written, 1 failed``, or where the one picture went."""
     if len(outcomes) == 1 and outcomes[0].status is Status.DONE:
         (outcome,) = outcomes
         return f"{outcome.input} -> {'stdout' if outcome.output == STANDARD_STREAM else outcome.output}"
     counts = Counter(outcome.status for outcome in outcomes)
     parts = [f"{counts[status]} {status.value}" for status in Status if counts[status]]
-    return f"{len(outcomes)} picture{'s' if len(outcomes) != 1 else ''}: {', '.join(parts)}"
+    return f"{len(outcomes)} {kind}{'s' if len(outcomes) != 1 else ''}: {', '.join(parts)}"

@@ -1,4 +1,7 @@
-"""Run a model on one picture after another: what fails is named, the rest goes on. Imports the rest when used."""
+"""Run a model on one picture or video after another: what fails is named, the rest goes on.
+
+Imports the rest when used.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import enum
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +18,7 @@ from lutkit.cli.targets import Job, check_folders
 
 if TYPE_CHECKING:
     from lutkit.images import Picture
+    from lutkit.video.processing import VideoSettings
     from lutkit_runtime.engine import Model
 
 
@@ -51,9 +56,10 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Settings:
-    """How pictures are read, computed and written; fields as the options of `lutkit apply`.
+    """How pictures and videos are read, computed and written; fields as the options of `lutkit apply`.
 
-    `parameters` holds those of the model that are chosen, such as the strength.
+    `parameters` holds those of the model that are chosen, such as the strength. `codec`, `crf`, `lossless`, `start` and
+    `frames` are for videos.
     """
 
     backend: str
@@ -66,6 +72,29 @@ class Settings:
     dry_run: bool
     traceback: bool
     parameters: Mapping[str, float] = field(default_factory=dict[str, float])
+    codec: str | None = None
+    crf: int | None = None
+    lossless: bool = False
+    start: float | None = None
+    frames: int | None = None
+
+    def for_videos(self) -> VideoSettings:
+        """Return what concerns videos."""
+        from lutkit.video.encoders import Wish
+        from lutkit.video.processing import VideoSettings
+        from lutkit.video.reading import Cut
+
+        return VideoSettings(
+            backend=self.backend,
+            threads=self.threads,
+            tile=self.tile,
+            overwrite=self.overwrite,
+            max_pixels=self.max_pixels,
+            strip=self.strip,
+            wish=Wish(self.codec, self.crf, self.lossless),
+            cut=Cut(self.start, self.frames),
+            parameters=self.parameters,
+        )
 
 
 def say(text: str) -> None:
@@ -73,6 +102,11 @@ def say(text: str) -> None:
     from tqdm import tqdm
 
     tqdm.write(one_line(text), file=sys.stderr)
+
+
+def announce_compiling() -> None:
+    """Say why the first result takes longer."""
+    say("Compiling kernels; this happens once and takes some seconds.")
 
 
 def print_data(text: str) -> None:
@@ -100,7 +134,7 @@ def run_jobs(jobs: Sequence[Job], model: Model, settings: Settings) -> Iterator[
         if settings.skip_existing and not job.to_stdout and job.target.exists():
             yield Outcome(job.source.label, str(job.target), Status.SKIPPED)
             continue
-        failure = _attempt(job, settings, lambda job=job: check_target_of(job, settings.overwrite))
+        failure = _attempt(job, settings, lambda job=job: check_target_of(job, settings))
         if failure:
             yield failure
         elif settings.dry_run:
@@ -127,20 +161,28 @@ def _attempt(job: Job, settings: Settings, action: Callable[[], None]) -> Outcom
     return None
 
 
-def check_target_of(job: Job, overwrite: bool) -> None:
-    """Raise ImageError unless the result of a job can be written, as far as can be told before the work."""
+def check_target_of(job: Job, settings: Settings) -> None:
+    """Raise LutkitError unless the result of a job can be written, as far as can be told before the work."""
     from lutkit.images import check_target
 
     if job.to_stdout:
         return
+    if job.source.is_video:
+        from lutkit.video.processing import check_encoding
+
+        check_encoding(job.target, settings.for_videos())
     if job.makes_folders and not job.target.parent.exists():
         check_folders(job.target)
+    elif job.source.is_video:
+        from lutkit.video.processing import check_video_target
+
+        check_video_target(job.target, settings.for_videos())
     else:
-        check_target(job.target, overwrite)
+        check_target(job.target, settings.overwrite)
 
 
 class Worker:
-    """Reads, computes and writes single pictures, and says once what is worth saying once."""
+    """Reads, computes and writes single pictures and videos, and says once what is worth saying once."""
 
     def __init__(self, model: Model, settings: Settings, *, show_tiles: bool) -> None:
         self._model = model
@@ -151,6 +193,9 @@ class Worker:
 
     def work_on(self, job: Job) -> None:
         """Do one job. Raises LutkitError or OSError."""
+        if job.source.is_video:
+            self._work_on_video(job)
+            return
         picture = self._read(job)
         name = job.source.label
         if self._takes_colours:
@@ -162,6 +207,22 @@ class Worker:
             result = replace(result, exif=None)
         for note in (*picture.notes, *self._write(job, result)):
             say(f"{name}: {note}")
+
+    def _work_on_video(self, job: Job) -> None:
+        from lutkit.video.processing import Reporter, process_video
+
+        name = job.source.label
+        with ExitStack() as cleanup:
+            bars: list[Any] = []
+            reporter = Reporter(
+                note=lambda text: say(f"{name}: {text}"),
+                begin=lambda total: bars.append(cleanup.enter_context(make_bar("frame", total))),
+                advance=lambda: bars[0].update(),
+                on_compile=announce_compiling,
+            )
+            if job.makes_folders:
+                job.target.parent.mkdir(parents=True, exist_ok=True)
+            process_video(job.source.path, job.target, self._model, self._settings.for_videos(), reporter)
 
     def _read(self, job: Job) -> Picture:
         from lutkit.images import decode_picture, read_picture
@@ -210,7 +271,7 @@ class Worker:
                 tile=settings.tile,
                 progress=advance,
                 **settings.parameters,
-                on_compile=lambda: say("Compiling kernels; this happens once and takes some seconds."),
+                on_compile=announce_compiling,
             )
 
     def _write(self, job: Job, picture: Picture) -> tuple[str, ...]:

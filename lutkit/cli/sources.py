@@ -1,4 +1,4 @@
-"""Which pictures the INPUT arguments of a command mean. May import click and the standard library only."""
+"""Which pictures and videos the INPUT arguments of a command mean. May import click and `lutkit.video.suffixes`."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from pathlib import Path
 
 import click
 
+from lutkit.video.suffixes import is_video
+
 STANDARD_STREAM = "-"
 
 
 @dataclass(frozen=True)
 class Source:
-    """A picture to work on.
+    """A picture or video to work on.
 
     Parameters
     ----------
@@ -37,6 +39,11 @@ class Source:
         return str(self.path) == STANDARD_STREAM and not self.found
 
     @property
+    def is_video(self) -> bool:
+        """Whether it is a video, by its suffix."""
+        return is_video(self.path)
+
+    @property
     def label(self) -> str:
         """What it is called in messages."""
         return "stdin" if self.is_stdin else str(self.path)
@@ -56,7 +63,7 @@ class Problem:
 
 
 def find_sources(inputs: Sequence[str], suffixes: Iterable[str]) -> tuple[list[Source], list[Problem]]:
-    """Return the pictures that files, folders and patterns mean, each once, and what was not found.
+    """Return the pictures and videos that files, folders and patterns mean, each once, and what was not found.
 
     Parameters
     ----------
@@ -88,6 +95,12 @@ def find_sources(inputs: Sequence[str], suffixes: Iterable[str]) -> tuple[list[S
         for source in found:
             sources.setdefault(entry if source.is_stdin else os.path.realpath(source.path), source)
     return list(sources.values()), problems
+
+
+def name_kind(sources: Iterable[Source]) -> str:
+    """Return what inputs are called together: ``picture``, ``video``, or ``input`` where there are both."""
+    kinds = {source.is_video for source in sources}
+    return "input" if len(kinds) > 1 else "video" if True in kinds else "picture"
 
 
 def _find_entry(entry: str, suffixes: frozenset[str], problems: list[Problem]) -> list[Source]:
@@ -144,7 +157,7 @@ def _explain_refusal(problem: OSError) -> str:
 
 def _explain_nothing(entry: str) -> str:
     if Path(entry).is_dir():
-        return "the folder holds no pictures; name another one"
+        return "the folder holds no pictures or videos; name another one"
     if glob.has_magic(entry):
-        return "no picture matches; check the pattern"
+        return "no picture or video matches; check the pattern"
     return "there is no such file; check the name"

@@ -1,4 +1,7 @@
-"""Where the result of each input goes: the meaning of -o, and the checks before any work. May import click."""
+"""Where the result of each input goes: the meaning of -o, and the checks before any work.
+
+May import click and `lutkit.video.suffixes`.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,8 @@ from pathlib import Path
 
 import click
 
-from lutkit.cli.sources import STANDARD_STREAM, Source
+from lutkit.cli.sources import STANDARD_STREAM, Source, name_kind
+from lutkit.video import suffixes as videos
 
 TEMPLATE_FIELDS = ("stem", "name", "model", "ext")
 DEFAULT_TEMPLATE = "{stem}_{model}{ext}"
@@ -85,7 +89,7 @@ Destination = Template | Folder | File
 
 @dataclass(frozen=True)
 class Job:
-    """One picture to read and where its result goes.
+    """One picture or video to read and where its result goes.
 
     Parameters
     ----------
@@ -139,12 +143,13 @@ def read_destination(output: str | None, sources: Sequence[Source], suffixes: Co
     if output != STANDARD_STREAM:
         if path.is_dir() or output.endswith(("/", os.sep)) or not path.suffix:
             return Folder(path)
-        if path.suffix.lower() not in suffixes:
-            raise click.UsageError(f"cannot write '{path.suffix}' files: use one of {', '.join(sorted(suffixes))}")
+        if path.suffix.lower() not in {*suffixes, *videos.CONTAINERS}:
+            able = sorted(_list_suffixes(sources[0], suffixes) if sources else suffixes)
+            raise click.UsageError(f"cannot write '{path.suffix}' files: use one of {', '.join(able)}")
     if len(sources) > 1:
         place = "stdout" if output == STANDARD_STREAM else f"the one file {output}"
         raise click.UsageError(
-            f"{len(sources)} pictures cannot go to {place}: give -o a folder or a template such as '{DEFAULT_TEMPLATE}'"
+            f"{len(sources)} {name_kind(sources)}s cannot go to {place}: give -o a folder or a template such as '{DEFAULT_TEMPLATE}'"
         )
     return File(path)
 
@@ -157,7 +162,7 @@ def plan_jobs(
     *,
     in_colour: bool = False,
 ) -> tuple[list[Job], list[Source]]:
-    """Return one job per picture, and the pictures left out because they are results of others.
+    """Return one job per picture or video, and the pictures left out because they are results of others.
 
     A picture that a folder or pattern turned up and that is the output of another one is the result of an earlier run,
     not an input.
@@ -180,11 +185,12 @@ def plan_jobs(
     """
     jobs: list[Job] = []
     for source in sources:
-        suffix = source.path.suffix if source.path.suffix.lower() in suffixes else FALLBACK_SUFFIX
+        able = _list_suffixes(source, suffixes)
+        fallback = videos.FALLBACK_SUFFIX if source.is_video else FALLBACK_SUFFIX
+        suffix = source.path.suffix if source.path.suffix.lower() in able else fallback
         suffix = COLOUR_SUFFIXES.get(suffix.lower(), suffix) if in_colour else suffix
         target = destination.target(source, model, suffix)
-        if str(target) != STANDARD_STREAM and target.suffix.lower() not in suffixes:
-            raise click.UsageError(f"cannot write '{target}': use one of the suffixes {', '.join(sorted(suffixes))}")
+        _check_kind(source, target, able)
         jobs.append(Job(source, target, makes_folders=not isinstance(destination, File)))
     made_from = {_identify(job.target): job.source for job in jobs if not job.to_stdout}
     results = [
@@ -195,6 +201,22 @@ def plan_jobs(
     jobs = [job for job in jobs if job.source not in results]
     _refuse_collisions(jobs)
     return jobs, results
+
+
+def _list_suffixes(source: Source, suffixes: Collection[str]) -> Collection[str]:
+    """Return what the result of an input can be written as: videos become videos, pictures pictures."""
+    return videos.CONTAINERS if source.is_video else suffixes
+
+
+def _check_kind(source: Source, target: Path, able: Collection[str]) -> None:
+    """Raise click.UsageError where the result of an input cannot be a file of this name."""
+    if str(target) == STANDARD_STREAM:
+        if source.is_video:
+            raise click.UsageError(f"the video {source.path} cannot go to stdout: give -o a file")
+        return
+    if target.suffix.lower() not in able:
+        what = f"the video {source.path} as '{target}'" if source.is_video else f"'{target}'"
+        raise click.UsageError(f"cannot write {what}: use one of the suffixes {', '.join(sorted(able))}")
 
 
 def check_folders(path: Path) -> None:

@@ -51,15 +51,21 @@ ENCODERS: Mapping[str, Encoder] = MappingProxyType(
     {
         encoder.name: encoder
         for encoder in (
-            Encoder("libx264", ("mp4", "mov", "matroska"), quality=18),
+            Encoder("libx264", ("mp4", "mov", "matroska"), quality=18, options={"preset": "veryfast"}),
             Encoder(
                 "libx264rgb",
                 ("mp4", "mov", "matroska"),
                 quality=18,
-                lossless={"qp": "0"},
+                options={"preset": "veryfast"},
+                lossless={"preset": "veryfast", "qp": "0"},
                 lossless_formats={(False, False): "rgb24"},
             ),
-            Encoder("libx265", ("mp4", "mov", "matroska"), quality=20, options={"x265-params": "log-level=error"}),
+            Encoder(
+                "libx265",
+                ("mp4", "mov", "matroska"),
+                quality=20,
+                options={"preset": "fast", "x265-params": "log-level=error"},
+            ),
             Encoder(
                 "libvpx-vp9",
                 ("webm", "matroska", "mp4"),

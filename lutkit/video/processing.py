@@ -58,10 +58,14 @@ class Reporter:
     on_compile: Callable[[], None]
 
 
-def check_video_target(target: Path, settings: VideoSettings) -> None:
-    """Raise VideoError unless a video can be written there, as far as can be told without reading the other one."""
+def check_encoding(target: Path, settings: VideoSettings) -> None:
+    """Raise VideoError unless a video of this name can be encoded, as far as can be told without reading the other."""
     import_av(target)
     choose_encoder(target.suffix, settings.wish)
+
+
+def check_video_target(target: Path, settings: VideoSettings) -> None:
+    """Raise VideoError unless a file can be written there, by its folder and permissions."""
     check_target(target, overwrite=settings.overwrite, error=VideoError)
 
 
