@@ -54,7 +54,7 @@ _F = np.float32
 _L = _U(LANES)
 
 
-@njit(inline="always")
+@njit(error_model="numpy", forceinline=True)
 def _find_taps(unit, turn, y, begin, slot, units, passes, taps, layout, rows, places, first):
     """Write down where the taps of a unit stand for the first pixel of row y: twin of `AxisLookup.gather`."""
     for step in range(units[unit, 1], units[unit, 2]):
@@ -67,14 +67,14 @@ def _find_taps(unit, turn, y, begin, slot, units, passes, taps, layout, rows, pl
             places[first + _U(each)] = _U(slot + layout[source, 3] + row * layout[source, 4] + column)
 
 
-@njit(inline="always")
+@njit(error_model="numpy", forceinline=True)
 def _find_pixel(source, x, y, begin, slot, layout):
     """Return where the pixel (y, x) of a map stands."""
     row = y - max(0, begin - layout[source, 2])
     return _U(slot + layout[source, 3] + row * layout[source, 4] + (layout[source, 1] + x) * layout[source, 0])
 
 
-@njit(inline="always")
+@njit(error_model="numpy", forceinline=True)
 def _pad_row(maps, line, columns, first_column, reach, width, step):
     """Twin of `Padding.index` for the pixels beside a row of a map."""
     for beside in range(2 * reach):
@@ -85,7 +85,7 @@ def _pad_row(maps, line, columns, first_column, reach, width, step):
             maps[to + k] = maps[source + k]
 
 
-@njit(inline="always")
+@njit(error_model="numpy", forceinline=True)
 def _take_image(planes, plane, height, width, y, maps, line, reach):
     """Copy a row of a plane into the map of the image."""
     to, source = _U(line + reach), _U((plane * height + y) * width)
@@ -119,7 +119,7 @@ def _join_blocks(codes, first_code, turn, side, outputs, totals, first, count):
                     totals[to] += codes[first_code + x * _L + column * side + end - row]
 
 
-@njit(inline="always")
+@njit(error_model="numpy", forceinline=True)
 def _finish(totals, first, planes, place, with_image, bias, inverse, low, high, codes, first_code, outputs, count):
     """Twin of the `Requantise.codes` that follows the ensemble; with a residual there is one output per pixel."""
     if with_image:

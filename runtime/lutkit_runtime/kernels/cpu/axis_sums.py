@@ -29,7 +29,7 @@ _F = np.float32
 _L = _U(LANES)
 
 
-@njit(inline="always")
+@njit(error_model="numpy", forceinline=True)
 def take_view(maps, place, step, each, shift, mask, seen, first, count):
     """Gather what a unit adds that is not looked up, less its offset: every lane has its own, or all the only one."""
     if each:
@@ -144,7 +144,7 @@ def add_scattered(maps, table, places, at, start, offset, sums, first, count):
             sums[to + k] += table[start + _U(maps[places[at + k] + here]) * _L + k]
 
 
-@njit(inline="always")
+@njit(error_model="numpy", forceinline=True)
 def round_sums(sums, seen, first, inverse, offset, low, high, codes, count):
     """Twin of `Requantise.codes`, exact under the conditions of `claim_axis_network`; makes what maps hold."""
     for i in range(count * _L):

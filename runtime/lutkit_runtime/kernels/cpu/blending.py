@@ -12,7 +12,7 @@ import numpy as np
 from numba import prange
 from numpy.typing import NDArray
 
-from lutkit_runtime.kernels.cpu.compiling import compile_kernel, limit_threads
+from lutkit_runtime.kernels.cpu.compiling import compile_kernel, limit_threads, pass_as_writable
 from lutkit_runtime.ops.blend import LARGEST_BASE
 
 CHUNK = 1 << 14
@@ -41,7 +41,7 @@ def blend_pictures(
         return False
     channels = base.shape[2]
     pixels = base.size // channels
-    arguments = (base.reshape(-1), changed.reshape(-1), np.float32(amount))
+    arguments = (pass_as_writable(base.reshape(-1)), changed.reshape(-1), np.float32(amount))
     with limit_threads(threads):
         if base.dtype.kind == "f":
             _blend_floats(*arguments, LARGEST_BASE, out.reshape(-1), channels, pixels)

@@ -22,7 +22,7 @@ from lutkit_runtime.cube import (
 from lutkit_runtime.kernels.cpu import colour_curves, colour_float, colour_packed
 from lutkit_runtime.kernels.cpu.colour_lines import fit_lines
 from lutkit_runtime.kernels.cpu.colour_places import CHUNK
-from lutkit_runtime.kernels.cpu.compiling import limit_threads
+from lutkit_runtime.kernels.cpu.compiling import limit_threads, pass_as_writable
 from lutkit_runtime.kernels.cpu.dealing import new_counter
 from lutkit_runtime.kernels.cpu.float_lanes import LANES
 from lutkit_runtime.ops.colour_lookup import BoundLookup, Domain
@@ -88,7 +88,7 @@ class CompiledLooker:
             if out.shape[2] == 4:
                 out[..., 3] = samples[..., 3]
             return
-        flat = np.ascontiguousarray(samples).reshape(-1)
+        flat = pass_as_writable(np.ascontiguousarray(samples).reshape(-1))
         source, target = (0,) * samples.shape[2], (0,) * out.shape[2]
         with limit_threads(threads) as allowed:
             workers = min(allowed, -(-pixels // CHUNK))

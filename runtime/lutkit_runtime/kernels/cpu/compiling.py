@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import hashlib
 import os
@@ -15,8 +16,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numba
+import numpy as np
 import platformdirs
 from numba.core import config, event
+from numpy.typing import NDArray
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -73,6 +76,12 @@ def _remove_unused(home: Path) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
+def choose_cache_folder() -> Path | None:
+    """Return the folder in which kernels are cached: the user's choice, `find_cache_folder`'s, or None for nowhere."""
+    chosen: str = config.CACHE_DIR
+    return Path(chosen) / f"lutkit-{digest_sources()}" if chosen else find_cache_folder()
+
+
 def compile_kernel(**options: Any) -> Callable[[Function], Function]:
     """Decorate a kernel: ``numba.njit`` with the project's options, cached in the user's own folder.
 
@@ -87,7 +96,7 @@ def compile_kernel(**options: Any) -> Callable[[Function], Function]:
 
     def decorate(function: Function) -> Function:
         chosen: str = config.CACHE_DIR
-        folder = Path(chosen) / f"lutkit-{digest_sources()}" if chosen else find_cache_folder()
+        folder = choose_cache_folder()
         try:
             config.CACHE_DIR = str(folder or "")
             kernel: Any = numba.njit(
@@ -98,6 +107,19 @@ def compile_kernel(**options: Any) -> Callable[[Function], Function]:
             config.CACHE_DIR = chosen
 
     return decorate
+
+
+def pass_as_writable(flat: NDArray[Any]) -> NDArray[Any]:
+    """Return a contiguous array of one dimension as one that counts as writable, over the same memory.
+
+    For kernels that only read it: whether an array may be written is part of its type, and what Pillow gives away may
+    not, so every kernel would be compiled a second time for such pictures.
+    """
+    if flat.flags.writeable:
+        return flat
+    memory: Any = (ctypes.c_char * flat.nbytes).from_address(flat.ctypes.data)
+    memory.owner = flat  # lives as long as the result
+    return np.frombuffer(memory, flat.dtype)
 
 
 def count_threads(threads: int | None) -> int:

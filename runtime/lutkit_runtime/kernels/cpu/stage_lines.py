@@ -93,7 +93,7 @@ def _join_turns(sums, first_sum, per_turn, side, outputs, lanes, count):
                 sums[zero + row * side + column] += sums[one + (end - column) * side + row]
 
 
-@njit(inline="always")
+@njit(error_model="numpy", forceinline=True)
 def _round(sums, first_sum, codes, first_code, bias, divisor, count):
     """Twin of `Requantise.codes` in float32, exact under the conditions of `claim_stage`."""
     for i in range(count):
