@@ -38,7 +38,7 @@ COMMANDS: dict[str, CommandEntry] = {
     "diff": CommandEntry("lutkit.cli.diff", "Measure how much two colour LUTs differ."),
     "models": CommandEntry("lutkit.cli.models", "List the built-in models."),
     "bench": CommandEntry("lutkit.cli.bench", "Measure how fast models run on this machine."),
-    "warmup": CommandEntry("lutkit.cli.warmup", "Compile every kernel now, so that nobody waits later."),
+    "warmup": CommandEntry("lutkit.cli.warmup", "Compile every kernel now, so that nobody waits for it later."),
     "verify": CommandEntry("lutkit.cli.verify", "Check that a model is intact and runs as it should."),
 }
 """Every command by name; its module holds the click command as `command`."""
