@@ -191,7 +191,9 @@ class PatchSource:
                 f"{side}x{side}: use larger photos or a smaller crop"
             )
 
-    def sample(self, rng: np.random.Generator, batch: int, crop: int) -> tuple[Image8, Image8]:
+    def sample(
+        self, rng: np.random.Generator, batch: int, crop: int, part: slice = slice(None)
+    ) -> tuple[Image8, Image8]:
         """Draw random patches, each flipped and turned at random (all eight symmetries of the square alike).
 
         Parameters
@@ -202,11 +204,13 @@ class PatchSource:
             Number of patches.
         crop
             Side of a degraded patch in pixels.
+        part
+            Which patches of the batch are wanted; the generator draws for all.
 
         Returns
         -------
         degraded
-            uint8 (batch, crop, crop).
+            uint8 (batch, crop, crop), or as many as the part holds.
         target
             uint8 (batch, crop * scale, crop * scale).
 
@@ -224,8 +228,11 @@ class PatchSource:
         left = rng.integers(self._widths[photo] - crop + 1)
         symmetry = rng.integers(8, size=batch)
 
-        target = np.empty((batch, crop * scale, crop * scale), np.uint8)
-        degraded = np.empty((batch, crop, crop), np.uint8)
+        # What is degraded here takes as many random numbers as there are pixels in the batch: all are made.
+        made = slice(None) if self._degraded is None else part
+        photo, plane, top, left, symmetry = (draw[made] for draw in (photo, plane, top, left, symmetry))
+        target = np.empty((len(photo), crop * scale, crop * scale), np.uint8)
+        degraded = np.empty((len(photo), crop, crop), np.uint8)
         draws = zip(*(draw.tolist() for draw in (photo, plane, top, left, symmetry)), strict=True)
         for index, (p, c, y, x, turn) in enumerate(draws):
             y1, x1 = y + crop, x + crop
@@ -233,7 +240,7 @@ class PatchSource:
             if self._degraded is not None:
                 degraded[index] = _turn(self._degraded[p][c, y:y1, x:x1], turn)
         if self._degraded is None:
-            degraded = self._task.degrade(target, rng)
+            degraded, target = self._task.degrade(target, rng)[part], target[part]
         return degraded, target
 
 

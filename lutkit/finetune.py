@@ -1,6 +1,7 @@
 """Train the tables themselves, starting from transferred ones. Imports torch; family-blind.
 
-The forward pass is what `lutkit apply` computes, bit for bit: fused kernels on the CPU, the ops in torch on CUDA.
+The forward pass is what `lutkit apply` computes, bit for bit: fused kernels where the device has them, else the ops in
+torch.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from lutkit.degradation import find_task
 from lutkit.families import FAMILIES
 from lutkit.loop import Loop
 from lutkit.models import builtin_names, find_builtin
+from lutkit.parallel import ALONE, Crew
 from lutkit.recipe import Schedule
 from lutkit.resolve import ModelSource, find_model, open_model
 from lutkit.run import Run
@@ -118,8 +120,12 @@ def _choose_recipe(artefact: Artefact, config: AnyConfig | None, recipe: Schedul
     return find_workbench(family).finetuning_recipe(config, recipe or family.presets["finetune"], crop)
 
 
-def finetune(job: FinetuneJob, device: torch.device, watch: Watch, *, resume: bool = False) -> Finetuned:
+def finetune(
+    job: FinetuneJob, device: torch.device, watch: Watch, *, resume: bool = False, crew: Crew = ALONE
+) -> Finetuned:
     """Optimise tables; returns the ones given where no step was better.
+
+    The processes of a crew do this together, each with the same job, and each returns the result.
 
     Raises
     ------
@@ -128,6 +134,7 @@ def finetune(job: FinetuneJob, device: torch.device, watch: Watch, *, resume: bo
     DataError
         Where recipe, photos or checkpoint cannot be used.
     """
+    crew.check_batch(job.recipe.batch)
     if resume:
         load_checkpoint(job.checkpoint)  # refused before photos are read, which takes long
     job.recipe.validate()
@@ -135,7 +142,7 @@ def finetune(job: FinetuneJob, device: torch.device, watch: Watch, *, resume: bo
     workbench = find_workbench(find_family_of(job.artefact))
     finetuning = workbench.prepare_finetuning(job, device, watch)
     validate = finetuning.training.validate
-    before = validate(0)
+    before = crew.ask_leader(lambda: validate(0))
     loop = Loop(
         objective=finetuning.training.objective,
         recipe=job.recipe,
@@ -146,6 +153,7 @@ def finetune(job: FinetuneJob, device: torch.device, watch: Watch, *, resume: bo
         log=job.log,
         belongs_to=describe_job(job),
         show_progress=watch.show_progress,
+        crew=crew,
     )
     progress = loop.run(resume=resume)
     if progress.best_psnr < before:

@@ -24,6 +24,7 @@ from tqdm import tqdm
 
 from lutkit.checkpoints import load_checkpoint, save_checkpoint
 from lutkit.objective import Objective
+from lutkit.parallel import ALONE, Crew
 from lutkit.recipe import Schedule
 from lutkit.run import Log
 from lutkit.threads import settle_threads
@@ -84,6 +85,8 @@ class Loop:
     tensorboard : Path or None
         Folder for TensorBoard's event files.
     show_progress : bool
+    crew : Crew
+        The processes that share every batch. The leader validates and writes.
     """
 
     objective: Objective
@@ -96,15 +99,18 @@ class Loop:
     belongs_to: Mapping[str, str] = field(default_factory=dict)
     tensorboard: Path | None = None
     show_progress: bool = False
+    crew: Crew = ALONE
 
     def run(self, *, resume: bool) -> Progress:
         """Optimise from the start or from the checkpoint; the model ends with its best parameters.
 
         Raises Interrupted after SIGINT or SIGTERM, once the checkpoint is written, and DataError where a checkpoint
-        does not belong to this run.
+        does not belong to this run or the batch cannot be shared.
         """
         settle_threads()
+        self.crew.check_batch(self.recipe.batch)
         module = self.objective.module
+        self.crew.align(module.state_dict().values())
         optimiser = torch.optim.Adam(self.objective.parameter_groups(), lr=self.recipe.learning_rate, fused=True)
         rng = np.random.default_rng(self.seed)
         progress = Progress()
@@ -112,24 +118,31 @@ class Loop:
         if resume:
             self._restore(load_checkpoint(self.checkpoint), optimiser, rng, progress, average)
         log = Log(self.log)
-        log.cut(progress.step)
+        if self.crew.leads:
+            log.cut(progress.step)
+        losses: list[torch.Tensor] = []
+        board_folder = self.tensorboard if self.crew.leads else None
         started = time.perf_counter() - progress.seconds
-        with _stop_signals() as stop, self._bar(progress.step) as bar, _open_board(self.tensorboard) as board:
+        with _stop_signals() as stop, self._bar(progress.step) as bar, _open_board(board_folder) as board:
             while progress.step < self.recipe.steps:
-                progress.losses.append(self._step(optimiser, rng, progress.step))
+                loss, asked_to_stop = self._step(optimiser, rng, progress.step, stop)
+                losses.append(loss)
                 average.update()
                 progress.step += 1
                 progress.seconds = time.perf_counter() - started
                 bar.update()
                 if progress.step % self.recipe.validate_every == 0 or progress.step == self.recipe.steps:
-                    entry = self._score(progress, average, optimiser)
-                    log.add(entry)
-                    for name in ("loss", "psnr", "learning_rate"):
-                        board(name, entry[name], progress.step)
+                    self._read_losses(losses, progress)
+                    entry = self._score(progress, average)
+                    if self.crew.leads:
+                        log.add(entry)
+                        for name in ("loss", "psnr", "learning_rate"):
+                            board(name, entry[name], progress.step)
                     bar.set_postfix_str(f"val {progress.best_psnr:.3f} dB at {progress.best_step}")
                     progress.losses.clear()
                     self._save(optimiser, rng, progress, average)
-                if stop.is_set() and progress.step < self.recipe.steps:
+                if asked_to_stop and progress.step < self.recipe.steps:
+                    self._read_losses(losses, progress)
                     self._save(optimiser, rng, progress, average)
                     raise Interrupted(progress.step)
         module.load_state_dict(progress.best)
@@ -142,19 +155,32 @@ class Loop:
         fall = 0.5 * (1 + math.cos(math.pi * step / recipe.steps))
         return warm * (recipe.final_rate + (recipe.learning_rate - recipe.final_rate) * fall)
 
-    def _step(self, optimiser: torch.optim.Optimizer, rng: np.random.Generator, step: int) -> float:
+    def _step(
+        self, optimiser: torch.optim.Optimizer, rng: np.random.Generator, step: int, stop: threading.Event
+    ) -> tuple[torch.Tensor, bool]:
+        """Take a step; return this process's share of the loss, and whether any process has been asked to stop."""
         for group in optimiser.param_groups:
             group["lr"] = self.rate_at(step) * self.unit * group.get("share", 1.0)
-        loss = self.objective.loss(rng, step)
+        loss = self.objective.loss(rng, step, self.crew)
+        if self.crew.size > 1:
+            loss = loss * self.crew.share_of(self.recipe.batch)
         optimiser.zero_grad()
         loss.backward()
+        trained = (parameter for group in optimiser.param_groups for parameter in group["params"])
+        asked_to_stop = self.crew.add_up_gradients(trained, stop.is_set())
         optimiser.step()
         self.objective.confine()
-        return loss.item()
+        return loss.detach(), asked_to_stop
 
-    def _score(self, progress: Progress, average: _Average, optimiser: torch.optim.Optimizer) -> dict[str, Any]:
+    def _read_losses(self, losses: list[torch.Tensor], progress: Progress) -> None:
+        """Move losses from the device, where steps leave them so that none is waited for, into the progress."""
+        if losses:
+            progress.losses += self.crew.add_up(torch.stack(losses)).tolist()
+            losses.clear()
+
+    def _score(self, progress: Progress, average: _Average) -> dict[str, Any]:
         with average.in_place():
-            psnr = self.validate(progress.step)
+            psnr = self.crew.ask_leader(lambda: self.validate(progress.step))
             if psnr > progress.best_psnr or not progress.best or not self._is_comparable(progress):
                 progress.best_psnr, progress.best_step = psnr, progress.step
                 progress.best = {name: value.clone() for name, value in self.objective.module.state_dict().items()}
@@ -174,6 +200,8 @@ class Loop:
     def _save(
         self, optimiser: torch.optim.Optimizer, rng: np.random.Generator, progress: Progress, average: _Average
     ) -> None:
+        if not self.crew.leads:
+            return
         save_checkpoint(
             self.checkpoint,
             {
@@ -223,7 +251,11 @@ class Loop:
 
     def _bar(self, done: int) -> tqdm[Any]:
         return tqdm(
-            total=self.recipe.steps, initial=done, unit="step", disable=not self.show_progress, dynamic_ncols=True
+            total=self.recipe.steps,
+            initial=done,
+            unit="step",
+            disable=not (self.show_progress and self.crew.leads),
+            dynamic_ncols=True,
         )
 
 

@@ -41,7 +41,7 @@ def measure_decreases(tables: torch.Tensor) -> torch.Tensor:
 
 
 def penalise_gradient(
-    critic: torch.nn.Module, real: torch.Tensor, fake: torch.Tensor, generator: torch.Generator
+    critic: torch.nn.Module, real: torch.Tensor, fake: torch.Tensor, points: torch.Tensor
 ) -> torch.Tensor:
     """Return the gradient penalty of WGAN-GP at random points between pictures (Gulrajani et al., NeurIPS 2017, eq. 3).
 
@@ -50,10 +50,9 @@ def penalise_gradient(
     critic : module
         (N, C, H, W) to (N, 1).
     real, fake : float, (N, C, H, W)
-    generator : torch.Generator
-        On the CPU.
+    points : float, (N, 1, 1, 1)
+        Where on the way from the fake picture (0) to the real one (1), drawn evenly.
     """
-    share = torch.rand((len(real), 1, 1, 1), generator=generator).to(real.device)
-    between = (share * real + (1 - share) * fake).detach().requires_grad_()
+    between = (points * real + (1 - points) * fake).detach().requires_grad_()
     (gradient,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
     return (gradient.flatten(1).norm(dim=1) - 1).square().mean()

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 
 from lutkit.data import PatchSource
+from lutkit.devices import send
+from lutkit.parallel import ALONE, Crew
 from lutkit.recipe import Recipe
 from lutkit.trainable import Trainable
 
@@ -27,8 +29,12 @@ class Objective(Protocol):
         """What holds the parameters that are optimised and kept."""
         ...
 
-    def loss(self, rng: np.random.Generator, step: int) -> torch.Tensor:
-        """Return the loss of a batch drawn from the generator, differentiable in the parameters."""
+    def loss(self, rng: np.random.Generator, step: int, crew: Crew = ALONE) -> torch.Tensor:
+        """Return the loss of this process's part of a batch drawn from the generator, differentiable in the parameters.
+
+        It is a mean over samples, but for terms that are the same for every part of a batch: the losses of all parts,
+        weighted by their shares, are that of the batch. The generator draws the whole batch whatever the part is.
+        """
         ...
 
     def parameter_groups(self) -> list[dict[str, Any]]:
@@ -76,13 +82,14 @@ class PatchObjective:
         """The model's parameters."""
         return self.model.module
 
-    def loss(self, rng: np.random.Generator, step: int) -> torch.Tensor:
-        """Return the loss of a batch of patches."""
+    def loss(self, rng: np.random.Generator, step: int, crew: Crew = ALONE) -> torch.Tensor:
+        """Return the loss of a part of a batch of patches."""
         device = next(self.module.parameters()).device
-        degraded, target = self._source.sample(rng, self._recipe.batch, self._recipe.crop)
-        planes = torch.from_numpy(degraded).to(device).float()
+        batch = self._recipe.batch
+        degraded, target = self._source.sample(rng, batch, self._recipe.crop, crew.part_of(batch))
+        planes = send(degraded, device).float()
         codes = self.model.run(planes, self._recipe.interval_at(step))
-        aim = torch.from_numpy(target).to(device) if self._teach is None else self._teach(planes)
+        aim = send(target, device) if self._teach is None else self._teach(planes)
         return self._loss(codes / LARGEST_CODE, aim / LARGEST_CODE)
 
     def parameter_groups(self) -> list[dict[str, Any]]:

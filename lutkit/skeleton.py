@@ -233,7 +233,10 @@ def run_op(op: ChannelOp, values: Mapping[str, torch.Tensor], fillings: Mapping[
 def _pad(plane: torch.Tensor, padding: Padding, rows: tuple[int, int], columns: tuple[int, int]) -> torch.Tensor:
     """Return a plane (..., H, W) with more pixels (before, after) in each direction."""
     height, width = plane.shape[-2:]
-    down, across = _send_index(padding, height, *rows, plane.device), _send_index(padding, width, *columns, plane.device)
+    down, across = (
+        _send_index(padding, height, *rows, plane.device),
+        _send_index(padding, width, *columns, plane.device),
+    )
     return plane[..., down, :][..., across]
 
 

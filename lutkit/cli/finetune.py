@@ -70,43 +70,44 @@ def command(
     MODEL is a run folder with transferred tables (by default runs/default), an artefact or a built-in name. What is
     optimised is exactly what lutkit apply computes; the best step on the validation photos is kept. Next: lutkit apply.
     """
-    import sys
     from dataclasses import replace
 
     import msgspec
 
-    from lutkit.cli.training import check_output, report_interruption
+    from lutkit.cli.training import check_output, report_interruption, watch_of
     from lutkit.finetune import check_free, find_job, find_teacher, finetune, write_finetuned
+    from lutkit.parallel import join_crew
     from lutkit.train import choose_device
-    from lutkit.workbench import OptionError, Watch
+    from lutkit.workbench import OptionError
 
-    try:
-        job = find_job(
-            source, None, data=data, val=val, sigma=sigma, quality=quality, seed=seed, output=output, crop=crop
+    torch_device = choose_device(device)
+    with report_interruption("the same command and --resume"), join_crew(torch_device) as crew:
+        watch = watch_of(crew)
+        try:
+            job = find_job(
+                source, None, data=data, val=val, sigma=sigma, quality=quality, seed=seed, output=output, crop=crop
+            )
+            preset = job.recipe
+            changes = {"steps": steps, "learning_rate": rate, "batch": batch}
+            changes = {name: value for name, value in changes.items() if value is not None}
+            recipe = msgspec.structs.replace(preset, **changes)
+            recipe = msgspec.structs.replace(
+                recipe,
+                final_rate=recipe.learning_rate * preset.final_rate / preset.learning_rate,
+                validate_every=min(recipe.validate_every, recipe.steps),
+            )
+            job = replace(job, recipe=recipe, teacher=None if teacher is None else find_teacher(teacher))
+            if crew.leads:  # the others may look when it has written already
+                check_output(job.output, overwrite=overwrite)
+                check_free(job, resume=resume, overwrite=overwrite)
+            crew.meet()
+            result = finetune(job, torch_device, watch, resume=resume, crew=crew)
+        except OptionError as error:
+            raise click.UsageError(str(error)) from error
+        if crew.leads:
+            write_finetuned(job, result, overwrite=overwrite)
+        fidelity = result.fidelity
+        watch.say(
+            f"table {fidelity.before:.3f} dB -> finetuned {fidelity.after:.3f} dB ({fidelity.gain:+.3f} dB) on "
+            f"{fidelity.images} {fidelity.pairs}, best step {result.best_step}; wrote {job.output}"
         )
-    except OptionError as error:
-        raise click.UsageError(str(error)) from error
-    preset = job.recipe
-    changes = {"steps": steps, "learning_rate": rate, "batch": batch}
-    recipe = msgspec.structs.replace(preset, **{name: value for name, value in changes.items() if value is not None})
-    recipe = msgspec.structs.replace(
-        recipe,
-        final_rate=recipe.learning_rate * preset.final_rate / preset.learning_rate,
-        validate_every=min(recipe.validate_every, recipe.steps),
-    )
-    job = replace(job, recipe=recipe, teacher=None if teacher is None else find_teacher(teacher))
-    check_output(job.output, overwrite=overwrite)
-    check_free(job, resume=resume, overwrite=overwrite)
-    watch = Watch(say=lambda line: click.echo(line, err=True), show_progress=sys.stderr.isatty())
-    try:
-        with report_interruption("the same command and --resume"):
-            result = finetune(job, choose_device(device), watch, resume=resume)
-    except OptionError as error:
-        raise click.UsageError(str(error)) from error
-    write_finetuned(job, result, overwrite=overwrite)
-    fidelity = result.fidelity
-    click.echo(
-        f"table {fidelity.before:.3f} dB -> finetuned {fidelity.after:.3f} dB ({fidelity.gain:+.3f} dB) on "
-        f"{fidelity.images} {fidelity.pairs}, best step {result.best_step}; wrote {job.output}",
-        err=True,
-    )

@@ -97,26 +97,28 @@ def command(run: Path, device: str, tensorboard: bool, resume: bool, overwrite: 
     adaptive-3dlut, --data is a folder with the folder input and one other, which hold pictures of the same names before
     and after, or a folder of good photos, which are spoilt in many ways. Next: lutkit transfer.
     """
-    import sys
-
-    from lutkit.cli.training import make_config, report_interruption
+    from lutkit.cli.training import make_config, report_interruption, watch_of
+    from lutkit.parallel import join_crew
     from lutkit.run import Run
     from lutkit.train import choose_device, train
-    from lutkit.workbench import Watch
 
     folder = Run(run)
-    if resume:
-        given = ["FAMILY" if name == "family" else f"--{name}" for name, value in choices.items() if value is not None]
-        if given:
-            raise click.UsageError(f"--resume goes on as the run began: leave {', '.join(given)} out")
-        config = folder.read_config()
-    else:
-        folder.check_free(overwrite=overwrite, option="--run", resumable=True)
-        config = make_config(**choices)
     torch_device = choose_device(device)
-    watch = Watch(
-        say=lambda line: click.echo(line, err=True), show_progress=sys.stderr.isatty(), tensorboard=tensorboard
-    )
-    with report_interruption(f"lutkit train --run {run} --resume"):
-        train(folder, config, torch_device, watch, resume=resume)
-    click.echo(f"next: lutkit transfer{'' if run == DEFAULT_RUN else f' {run}'}", err=True)
+    with report_interruption(f"lutkit train --run {run} --resume"), join_crew(torch_device) as crew:
+        if resume:
+            given = [_name_option(name) for name, value in choices.items() if value is not None]
+            if given:
+                raise click.UsageError(f"--resume goes on as the run began: leave {', '.join(given)} out")
+            config = folder.read_config()
+        else:
+            if crew.leads:  # the others may look when it has written already
+                folder.check_free(overwrite=overwrite, option="--run", resumable=True)
+            config = make_config(**choices)
+        crew.meet()
+        watch = watch_of(crew, tensorboard=tensorboard)
+        train(folder, config, torch_device, watch, resume=resume, crew=crew)
+        watch.say(f"next: lutkit transfer{'' if run == DEFAULT_RUN else f' {run}'}")
+
+
+def _name_option(name: str) -> str:
+    return "FAMILY" if name == "family" else f"--{name}"

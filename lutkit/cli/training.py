@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from lutkit.cli.group import INTERRUPTED
+from lutkit.cli.group import FAILED, INTERRUPTED
 from lutkit.configuration import AnyConfig, RunConfig, override, read_config
 from lutkit.families import find_family
 from lutkit_runtime.errors import DataError
+
+if TYPE_CHECKING:
+    from lutkit.parallel import Crew
+    from lutkit.workbench import Watch
 
 
 def make_config(
@@ -104,13 +109,30 @@ def check_output(path: Path, *, overwrite: bool) -> None:
         raise DataError(f"cannot write {path}: it must be a file in a folder that exists")
 
 
+def watch_of(crew: Crew, *, tensorboard: bool = False) -> Watch:
+    """Return what people see of training: lines and a bar on stderr, of the leading process alone."""
+    from lutkit.workbench import Watch
+
+    if not crew.leads:
+        return Watch(say=lambda _line: None)
+    return Watch(
+        say=lambda line: click.echo(line, err=True), show_progress=sys.stderr.isatty(), tensorboard=tensorboard
+    )
+
+
 @contextmanager
 def report_interruption(resume_command: str) -> Generator[None]:
-    """Turn an interrupted loop into one line that says how to go on, and the exit code of interruption."""
+    """Turn an interrupted loop into one line that says how to go on, and the exit code of interruption.
+
+    A process that ends because another failed says nothing.
+    """
     from lutkit.loop import Interrupted
+    from lutkit.parallel import Deserted
 
     try:
         yield
+    except Deserted as end:
+        raise click.exceptions.Exit(FAILED) from end
     except Interrupted as stop:
         click.echo(f"{stop}; the checkpoint is written, go on with: {resume_command}", err=True)
         raise click.exceptions.Exit(INTERRUPTED) from stop

@@ -11,10 +11,12 @@ import numpy as np
 import torch
 
 from lutkit.colour.model import AdaptiveModel
-from lutkit.colour.predictor import make_discriminator, shrink
+from lutkit.colour.predictor import divide_dropout, make_discriminator, shrink
 from lutkit.colour.sampling import PictureSource
+from lutkit.devices import send
 from lutkit.losses import measure_decreases, measure_smoothness, penalise_gradient
 from lutkit.objective import Loss
+from lutkit.parallel import ALONE, Crew
 from lutkit.recipe import ColourRecipe
 
 
@@ -41,10 +43,9 @@ class PairedObjective:
         """The model's parameters."""
         return self.model.module
 
-    def loss(self, rng: np.random.Generator, step: int) -> torch.Tensor:
-        """Return the loss of a batch of pictures."""
-        device = self.model.bases.device
-        inputs, targets = draw_batch(self.source, rng, self.recipe.batch, device)
+    def loss(self, rng: np.random.Generator, step: int, crew: Crew = ALONE) -> torch.Tensor:
+        """Return the loss of a part of a batch of pictures."""
+        inputs, targets = draw_batch(self.source, rng, self.recipe.batch, self.model, crew)
         outputs, weights = self.model.run(inputs)
         errors = [self._loss(output, target) for output, target in zip(outputs, targets, strict=True)]
         return torch.stack(errors).mean() + regularise(self.model, weights, self.recipe)
@@ -58,11 +59,11 @@ class PairedObjective:
 
     def helpers(self) -> dict[str, Any]:
         """Return the state of torch's random numbers, which dropout draws from."""
-        return {"dropout": torch.get_rng_state()}
+        return {"dropout": find_random_state(self.model.bases.device)}
 
     def restore_helpers(self, state: dict[str, Any]) -> None:
         """Take that state back."""
-        torch.set_rng_state(state["dropout"])
+        set_random_state(state["dropout"], self.model.bases.device)
 
 
 class UnpairedObjective:
@@ -92,31 +93,36 @@ class UnpairedObjective:
         """The model's parameters; the critic's are not kept."""
         return self.model.module
 
-    def loss(self, rng: np.random.Generator, step: int) -> torch.Tensor:
-        """Update the critic, then return the generator's loss of a batch."""
+    def loss(self, rng: np.random.Generator, step: int, crew: Crew = ALONE) -> torch.Tensor:
+        """Update the critic, then return the generator's loss of a part of a batch."""
         for _ in range(self.recipe.critic_steps - 1):
-            _, good, outputs, _ = self._run(rng)
-            self._update_critic(good, outputs)
-        inputs, good, outputs, weights = self._run(rng)
-        self._update_critic(good, outputs)
+            _, good, outputs, _ = self._run(rng, crew)
+            self._update_critic(good, outputs, crew)
+        inputs, good, outputs, weights = self._run(rng, crew)
+        self._update_critic(good, outputs, crew)
         verdict = self._critic(torch.cat([shrink(output[None]) for output in outputs])).mean()
         changes = [(output - before).square().mean() for output, before in zip(outputs, inputs, strict=True)]
         content = self.recipe.content * torch.stack(changes).mean()
         return content - verdict + regularise(self.model, weights, self.recipe)
 
     def _run(
-        self, rng: np.random.Generator
+        self, rng: np.random.Generator, crew: Crew
     ) -> tuple[list[torch.Tensor], torch.Tensor, list[torch.Tensor], torch.Tensor]:
-        inputs, targets = draw_batch(self.source, rng, self.recipe.batch, self.model.bases.device)
+        inputs, targets = draw_batch(self.source, rng, self.recipe.batch, self.model, crew)
         outputs, weights = self.model.run(inputs)
         return inputs, torch.cat([shrink(target[None]) for target in targets]), outputs, weights
 
-    def _update_critic(self, good: torch.Tensor, outputs: list[torch.Tensor]) -> None:
+    def _update_critic(self, good: torch.Tensor, outputs: list[torch.Tensor], crew: Crew) -> None:
         made = torch.cat([shrink(output[None]) for output in outputs]).detach()
-        penalty = penalise_gradient(self._critic, good, made, self._points)
+        batch = self.recipe.batch
+        points = torch.rand((batch, 1, 1, 1), generator=self._points)[crew.part_of(batch)]
+        penalty = penalise_gradient(self._critic, good, made, send(points, good.device))
         loss = self._critic(made).mean() - self._critic(good).mean() + self.recipe.gradient_penalty * penalty
+        if crew.size > 1:
+            loss = loss * crew.share_of(batch)
         self._optimiser.zero_grad()
         loss.backward()
+        crew.add_up_gradients(self._critic.parameters())
         self._optimiser.step()
 
     def parameter_groups(self) -> list[dict[str, Any]]:
@@ -132,7 +138,7 @@ class UnpairedObjective:
             "critic": self._critic.state_dict(),
             "critic_optimiser": self._optimiser.state_dict(),
             "points": self._points.get_state(),
-            "dropout": torch.get_rng_state(),
+            "dropout": find_random_state(self.model.bases.device),
         }
 
     def restore_helpers(self, state: dict[str, Any]) -> None:
@@ -140,7 +146,7 @@ class UnpairedObjective:
         self._critic.load_state_dict(state["critic"])
         self._optimiser.load_state_dict(state["critic_optimiser"])
         self._points.set_state(state["points"])
-        torch.set_rng_state(state["dropout"])
+        set_random_state(state["dropout"], self.model.bases.device)
 
 
 def group_parameters(model: AdaptiveModel, recipe: ColourRecipe) -> list[dict[str, Any]]:
@@ -151,12 +157,31 @@ def group_parameters(model: AdaptiveModel, recipe: ColourRecipe) -> list[dict[st
 
 
 def draw_batch(
-    source: PictureSource, rng: np.random.Generator, batch: int, device: torch.device
+    source: PictureSource, rng: np.random.Generator, batch: int, model: AdaptiveModel, crew: Crew
 ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-    """Return inputs and targets, lists of float32 (3, h, w)."""
-    drawn = [source.sample(rng) for _ in range(batch)]
-    inputs = [torch.from_numpy(before).to(device) for before, _ in drawn]
-    return inputs, [torch.from_numpy(after).to(device) for _, after in drawn]
+    """Return inputs and targets of this process's part of a batch, lists of float32 (3, h, w), for the model to run.
+
+    All pictures of the batch are drawn: how many random numbers one takes is known only when it is made.
+    """
+    part = crew.part_of(batch)
+    if crew.size > 1:
+        divide_dropout(model.module, batch, part)
+    drawn = [source.sample(rng) for _ in range(batch)][part]
+    device = model.bases.device
+    return [send(before, device) for before, _ in drawn], [send(after, device) for _, after in drawn]
+
+
+def find_random_state(device: torch.device) -> torch.Tensor:
+    """Return the state of the random numbers that torch draws on a device, uint8 on the CPU."""
+    return torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()
+
+
+def set_random_state(state: torch.Tensor, device: torch.device) -> None:
+    """Take such a state back."""
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(state, device)
+    else:
+        torch.set_rng_state(state)
 
 
 def regularise(model: AdaptiveModel, weights: torch.Tensor, recipe: ColourRecipe) -> torch.Tensor:

@@ -29,6 +29,34 @@ WIDTHS = (16, 32, 64, 128, 128)
 _LAST_KERNEL = THUMBNAIL_SIDE // 2 ** len(WIDTHS)
 
 
+class BatchDropout(nn.Dropout):
+    """Dropout that draws for a whole batch where it is given a part of one, so that parts are dropped as the whole is.
+
+    Attributes
+    ----------
+    batch : int
+        Samples of the whole batch; 0 where what is given is all there is.
+    part : slice
+        Which of them are given.
+    """
+
+    batch = 0
+    part = slice(None)
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """Drop some values of (N, ...) and scale the others up, while training."""
+        if not self.training or not self.batch:
+            return super().forward(input)
+        return input * super().forward(input.new_ones(self.batch, *input.shape[1:]))[self.part]
+
+
+def divide_dropout(network: nn.Module, batch: int, part: slice) -> None:
+    """Tell every dropout of a network which part of a batch of how many samples it will be given."""
+    for layer in network.modules():
+        if isinstance(layer, BatchDropout):
+            layer.batch, layer.part = batch, part
+
+
 class ThumbnailNetwork(nn.Module):
     """Five convolutions of stride 2 with LeakyReLU, then one that covers what is left: (N, 3, 256, 256) to (N, outputs).
 
@@ -55,7 +83,7 @@ class ThumbnailNetwork(nn.Module):
         if pooled:
             layers.append(nn.AdaptiveAvgPool2d(1))
         if dropout:
-            layers.append(nn.Dropout(dropout))
+            layers.append(BatchDropout(dropout))
         self.layers = nn.Sequential(*layers)
         self.last = nn.Conv2d(channels, outputs, 1 if pooled else _LAST_KERNEL)
         self._initialise()

@@ -43,11 +43,11 @@ class Source:
         self._at = at
         self._action = action
 
-    def sample(self, rng, batch, crop):
+    def sample(self, rng, batch, crop, part=slice(None)):
         self._drawn += 1
         if self._drawn == self._at:
             self._action()
-        return self._patches.sample(rng, batch, crop)
+        return self._patches.sample(rng, batch, crop, part)
 
 
 def make_networks():
@@ -382,6 +382,6 @@ def test_tensorboard_gets_every_validation(tmp_path):
 
 def test_losses_are_means_since_the_last_validation(tmp_path, monkeypatch):
     losses = iter(np.arange(1.0, 10.0))
-    monkeypatch.setattr(Loop, "_step", lambda *_: next(losses))
+    monkeypatch.setattr(Loop, "_step", lambda *_: (torch.tensor(next(losses)), False))
     make_loop(tmp_path).run(resume=False)
     assert [line["loss"] for line in read_log(tmp_path)] == [2.5, 6.5, 9.0]
