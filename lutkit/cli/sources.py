@@ -1,4 +1,4 @@
-"""Which pictures and videos the INPUT arguments of a command mean. May import click and `lutkit.video.suffixes`."""
+"""Which pictures and videos the INPUT arguments of a command mean. May import click and the standard library only."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import click
-
-from lutkit.video.suffixes import is_video
 
 STANDARD_STREAM = "-"
 
@@ -41,6 +39,8 @@ class Source:
     @property
     def is_video(self) -> bool:
         """Whether it is a video, by its suffix."""
+        from lutkit.video.suffixes import is_video
+
         return is_video(self.path)
 
     @property

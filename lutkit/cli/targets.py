@@ -1,7 +1,4 @@
-"""Where the result of each input goes: the meaning of -o, and the checks before any work.
-
-May import click and `lutkit.video.suffixes`.
-"""
+"""Where the result of each input goes: the meaning of -o, and the checks before any work. May import click."""
 
 from __future__ import annotations
 
@@ -15,11 +12,13 @@ from pathlib import Path
 import click
 
 from lutkit.cli.sources import STANDARD_STREAM, Source, name_kind
-from lutkit.video import suffixes as videos
 
 TEMPLATE_FIELDS = ("stem", "name", "model", "ext")
 DEFAULT_TEMPLATE = "{stem}_{model}{ext}"
 FALLBACK_SUFFIX = ".png"
+FALLBACK_VIDEO_SUFFIX = ".mkv"
+"""What results are written as whose own format is only read."""
+
 COLOUR_SUFFIXES = {".pgm": ".ppm"}
 """Suffixes of files that hold no colours, to those of the same format that do."""
 
@@ -143,14 +142,13 @@ def read_destination(output: str | None, sources: Sequence[Source], suffixes: Co
     if output != STANDARD_STREAM:
         if path.is_dir() or output.endswith(("/", os.sep)) or not path.suffix:
             return Folder(path)
-        if path.suffix.lower() not in {*suffixes, *videos.CONTAINERS}:
-            able = sorted(_list_suffixes(sources[0], suffixes) if sources else suffixes)
+        if path.suffix.lower() not in {suffix for source in sources for suffix in list_suffixes(source, suffixes)}:
+            able = sorted(list_suffixes(sources[0], suffixes) if sources else suffixes)
             raise click.UsageError(f"cannot write '{path.suffix}' files: use one of {', '.join(able)}")
     if len(sources) > 1:
         place = "stdout" if output == STANDARD_STREAM else f"the one file {output}"
-        raise click.UsageError(
-            f"{len(sources)} {name_kind(sources)}s cannot go to {place}: give -o a folder or a template such as '{DEFAULT_TEMPLATE}'"
-        )
+        what = f"{len(sources)} {name_kind(sources)}s cannot go to {place}"
+        raise click.UsageError(f"{what}: give -o a folder or a template such as '{DEFAULT_TEMPLATE}'")
     return File(path)
 
 
@@ -185,8 +183,8 @@ def plan_jobs(
     """
     jobs: list[Job] = []
     for source in sources:
-        able = _list_suffixes(source, suffixes)
-        fallback = videos.FALLBACK_SUFFIX if source.is_video else FALLBACK_SUFFIX
+        able = list_suffixes(source, suffixes)
+        fallback = FALLBACK_VIDEO_SUFFIX if source.is_video else FALLBACK_SUFFIX
         suffix = source.path.suffix if source.path.suffix.lower() in able else fallback
         suffix = COLOUR_SUFFIXES.get(suffix.lower(), suffix) if in_colour else suffix
         target = destination.target(source, model, suffix)
@@ -203,9 +201,11 @@ def plan_jobs(
     return jobs, results
 
 
-def _list_suffixes(source: Source, suffixes: Collection[str]) -> Collection[str]:
-    """Return what the result of an input can be written as: videos become videos, pictures pictures."""
-    return videos.CONTAINERS if source.is_video else suffixes
+def list_suffixes(source: Source, suffixes: Collection[str]) -> Collection[str]:
+    """Return the suffixes of what an input can become: a video a video, a picture one of `suffixes`."""
+    from lutkit.video.suffixes import CONTAINERS
+
+    return CONTAINERS if source.is_video else suffixes
 
 
 def _check_kind(source: Source, target: Path, able: Collection[str]) -> None:

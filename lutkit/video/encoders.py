@@ -23,6 +23,8 @@ class Encoder:
         FFmpeg's.
     containers : tuple of str
         FFmpeg's names of those that take its streams.
+    lossy : bool
+        Whether it serves where `lossless` is not wished.
     quality : int, optional
         Constant quality (``crf``) unless told otherwise; None where there is none to choose.
     worst : int
@@ -39,6 +41,7 @@ class Encoder:
 
     name: str
     containers: tuple[str, ...]
+    lossy: bool = True
     quality: int | None = None
     worst: int = 51
     options: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -55,8 +58,7 @@ ENCODERS: Mapping[str, Encoder] = MappingProxyType(
             Encoder(
                 "libx264rgb",
                 ("mp4", "mov", "matroska"),
-                quality=18,
-                options={"preset": "veryfast"},
+                lossy=False,
                 lossless={"preset": "veryfast", "qp": "0"},
                 lossless_formats={(False, False): "rgb24"},
             ),
@@ -76,7 +78,6 @@ ENCODERS: Mapping[str, Encoder] = MappingProxyType(
                 lossless_formats={(False, False): "gbrp"},
                 takes_alpha=True,
             ),
-            Encoder("libsvtav1", ("webm", "matroska", "mp4"), quality=24, worst=63, options={"preset": "8"}),
             Encoder("prores_ks", ("mov", "matroska"), takes_alpha=True),
             Encoder(
                 "ffv1",
@@ -156,10 +157,15 @@ def choose_encoder(suffix: str, wish: Wish, *, deep: bool = False, alpha: bool =
     """
     container = CONTAINERS[suffix.lower()]
     able = [encoder for encoder in ENCODERS.values() if container in encoder.containers]
+    if not wish.lossless:
+        able = [encoder for encoder in able if encoder.lossy]
     if wish.codec is not None:
         able = [encoder for encoder in able if encoder.name == wish.codec]
         if not able:
-            names = ", ".join(name for name, encoder in ENCODERS.items() if container in encoder.containers)
+            wanted = [encoder for encoder in ENCODERS.values() if container in encoder.containers]
+            if wish.codec in [encoder.name for encoder in wanted]:
+                raise VideoError(f"{wish.codec} is for --lossless: add that, or leave out --codec")
+            names = ", ".join(encoder.name for encoder in wanted if encoder.lossy or wish.lossless)
             raise VideoError(f"{suffix} files take no {wish.codec}: use --codec {names}, or another suffix")
     if wish.lossless:
         exact = [encoder for encoder in able if (deep, alpha) in encoder.lossless_formats]
@@ -221,8 +227,9 @@ def choose_encoding(
     options = dict(encoder.options)
     quality = wish.quality if wish.quality is not None else encoder.quality
     if wish.quality is not None and (encoder.quality is None or wish.quality > encoder.worst):
-        able = "has no --crf" if encoder.quality is None else f"takes a --crf from 0 to {encoder.worst}"
-        raise VideoError(f"{encoder.name} {able}, not {wish.quality}: leave it out or change it")
+        if encoder.quality is None:
+            raise VideoError(f"{encoder.name} has no --crf: leave it out")
+        raise VideoError(f"{encoder.name} takes a --crf from 0 to {encoder.worst}, not {wish.quality}: change it")
     if quality is not None:
         options["crf"] = str(quality)
     return Choice(encoder, name, options, tuple(notes))

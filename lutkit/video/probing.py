@@ -117,6 +117,8 @@ def describe_video(stream: Any, frame: Any, duration: Fraction | None) -> VideoF
     rate = stream.average_rate or stream.guessed_rate or Fraction(25)
     if frame.interlaced_frame:
         notes.append("frames are interlaced; both fields are treated as one picture")
+    if stream.metadata.get("alpha_mode") == "1":
+        notes.append("transparency of VP8 and VP9 is not read")
     if tags.transfer in (_PQ, _HLG):
         notes.append("HDR: values are used as they stand; mastering metadata is not carried over")
     return VideoFacts(

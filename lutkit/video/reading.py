@@ -26,6 +26,10 @@ _MOST_PACKETS = 256
 """Packets that are handed on together at most: streams may go on for long where no frame comes."""
 
 
+_TOLERANCE = Fraction(1, 2)
+"""Seconds by which a file may be shorter than it says."""
+
+
 @dataclass(frozen=True)
 class Cut:
     """Which frames are taken.
@@ -103,6 +107,7 @@ class VideoReader:
             if threads is not None:
                 self._stream.codec_context.thread_count = threads
             self.copied = self._find_copied()
+            self._opens = Fraction(self._container.start_time or 0, 1_000_000)
             self._taken = 0
             self._last: int | None = None
             self._walk = self._decode()
@@ -249,7 +254,7 @@ class VideoReader:
         waiting: list[Any] = []
         begin = Fraction(0)
         if start is not None:
-            begin = Fraction(self._container.start_time or 0, 1_000_000) + Fraction(start)
+            begin = self._opens + Fraction(start)
             with contextlib.suppress(*self._errors):  # where seeking does not work, reading from the beginning does
                 self._container.seek(int(begin * 1_000_000))
         found = False
@@ -268,6 +273,7 @@ class VideoReader:
         """Yield packets to copy and decoded frames, one or the other, in the order of the file."""
         packets = self._container.demux([self._stream, *self.copied])
         read = 0
+        end = Fraction(0)
         while True:
             try:
                 packet = next(packets, None)
@@ -275,9 +281,11 @@ class VideoReader:
                     break
                 if packet.is_corrupt:
                     raise self._explain_damage("the file is cut off or damaged")
-                if packet.stream_index != self._stream.index:
-                    if packet.pts is not None or packet.dts is not None:
+                if packet.pts is not None or packet.dts is not None:
+                    end = max(end, _seconds(packet) + (packet.duration or 0) * packet.time_base)
+                    if packet.stream_index != self._stream.index:
                         yield packet, None
+                if packet.stream_index != self._stream.index:
                     continue
                 read += packet.size > 0
                 frames = packet.decode()
@@ -287,12 +295,20 @@ class VideoReader:
                 raise self._explain_damage(shorten(problem)) from problem
             for frame in frames:
                 yield None, frame
-        if self._cut.start is None and read < self._promised():
-            raise self._explain_damage(f"the file is cut off: it holds {read} frames of {self._promised()}")
+        self._check_completeness(read, end)
 
-    def _promised(self) -> int:
-        """Return how many frames the file says it holds, where its container knows exactly."""
-        return self._stream.frames if "mp4" in self._container.format.name else 0
+    def _check_completeness(self, read: int, end: Fraction) -> None:
+        """Raise VideoError where a file ended before what its header says, which FFmpeg takes for its end.
+
+        MP4 files say how many frames there are, Matroska files how long they are.
+        """
+        form = self._container.format.name
+        promised = self._stream.frames if "mp4" in form and self._cut.start is None else 0
+        if read < promised:
+            raise self._explain_damage(f"the file is cut off: it holds {read} frames of {promised}")
+        length = Fraction(self._container.duration or 0, 1_000_000)
+        if "matroska" in form and end - self._opens < length - _TOLERANCE:
+            raise self._explain_damage(f"the file is cut off: it holds {float(end):.2f} of {float(length):.2f} seconds")
 
     def _count(self, facts: VideoFacts) -> int | None:
         if facts.frames is None:
@@ -337,7 +353,7 @@ class VideoReader:
     def _explain_damage(self, reason: str) -> VideoError:
         count = self._taken
         if not count:
-            return VideoError(f"{self._path}: breaks before its first frame ({reason}); check the file")
+            return VideoError(f"{self._path}: breaks before the first frame ({reason}); check the file")
         start = "" if self._cut.start is None else f" --start {self._cut.start:g}"
         return VideoError(
             f"{self._path}: breaks after frame {count} ({reason}); nothing is written, but{start} --frames {count} takes "

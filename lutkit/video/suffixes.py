@@ -33,9 +33,6 @@ VIDEO_SUFFIXES = frozenset(
 )
 """Suffixes, lower case with their dot, of files that are read as videos."""
 
-FALLBACK_SUFFIX = ".mkv"
-"""What results of videos are written as whose own container is not."""
-
 
 def is_video(path: PurePath) -> bool:
     """Tell whether a file is a video, by its suffix."""
