@@ -14,7 +14,7 @@ from lutkit_runtime.padding import Padding
 
 
 @functools.lru_cache(maxsize=64)
-def _find_sources(padding: Padding, length: int, reach: int) -> Any:
+def find_sources(padding: Padding, length: int, reach: int) -> Any:
     """Return, on the GPU, which pixel stands at each place of a padded line."""
     return upload(padding.index(length, reach, reach).astype(np.int32))
 
@@ -37,8 +37,8 @@ def pad_into(session: Session, planes: Planes, padding: Padding, reach: int, pad
         planes.flat,
         planes.height,
         planes.width,
-        _find_sources(padding, planes.height, reach),
-        _find_sources(padding, planes.width, reach),
+        find_sources(padding, planes.height, reach),
+        find_sources(padding, planes.width, reach),
         padded.height,
         padded.width,
         first * padded.height * padded.width,

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from lutkit_runtime.kernels.cuda.compiling import cuda, kernel
+from lutkit_runtime.kernels.cuda.compiling import cuda, device_function, kernel
 from lutkit_runtime.kernels.cuda.memory import Planes, Session, upload
 from lutkit_runtime.kernels.cuda.padding import pad
 from lutkit_runtime.ops import ReconstructedConvolution
@@ -17,6 +17,29 @@ from lutkit_runtime.ops.reconstructed_convolution import VALUES
 from lutkit_runtime.padding import Padding
 
 _I = np.int32
+
+
+@device_function
+def add_positions(padded, here, columns, offsets, table):
+    """Return the sum over the window of a pixel of padded planes."""
+    total = _I(0)
+    for position in range(_I(offsets.size // 2)):
+        at = _I(_I(here + _I(offsets[2 * position] * columns)) + offsets[2 * position + 1])
+        total = _I(total + _I(table[_I(_I(position * VALUES) + _I(padded[at]))]))
+    return total
+
+
+@device_function
+def find_code(thresholds, total):
+    """Return how many of the thresholds a sum has reached."""
+    low, high = _I(0), _I(thresholds.size)
+    while low < high:
+        middle = _I(_I(low + high) >> 1)
+        if thresholds[middle] <= total:
+            low = _I(middle + 1)
+        else:
+            high = middle
+    return np.uint8(low)
 
 
 @kernel(
@@ -41,18 +64,7 @@ def sum_window(count, padded, height, width, reach, offsets, table, thresholds, 
         rows = _I(height + _I(2 * reach))
         row, column = _I(_I(place // width) + reach), _I(_I(place % width) + reach)
         here = _I(_I(_I(_I(plane * rows) + row) * columns) + column)
-        total = _I(0)
-        for position in range(_I(offsets.size // 2)):
-            at = _I(_I(here + _I(offsets[2 * position] * columns)) + offsets[2 * position + 1])
-            total = _I(total + _I(table[_I(_I(position * VALUES) + _I(padded[at]))]))
-        low, high = _I(0), _I(thresholds.size)
-        while low < high:
-            middle = _I(_I(low + high) >> 1)
-            if thresholds[middle] <= total:
-                low = _I(middle + 1)
-            else:
-                high = middle
-        out[i] = np.uint8(low)
+        out[i] = find_code(thresholds, add_positions(padded, here, columns, offsets, table))
 
 
 class WindowOnDevice:
@@ -68,7 +80,7 @@ class WindowOnDevice:
         self.op = op
         self._table = upload(fill[op.slot])
         self._thresholds = upload(fill[op.post])
-        self._offsets = [upload(offsets) for offsets in _turn(op)]
+        self._offsets = [upload(offsets) for offsets in turn_offsets(op)]
 
     def run(self, session: Session, planes: Planes, turns: int = 1) -> list[Planes]:
         """Return the codes of planes in the first turns: for turn r what the op makes of ``rot90(planes, r)``, turned back."""
@@ -93,7 +105,7 @@ class WindowOnDevice:
         return maps
 
 
-def _turn(op: ReconstructedConvolution) -> list[Any]:
+def turn_offsets(op: ReconstructedConvolution) -> list[Any]:
     """Return the offsets of the window's positions under each turn: see `IndexPattern.rotated`."""
     offsets = np.array(op.offsets, np.int32)
     turned = [offsets]
