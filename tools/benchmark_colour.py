@@ -1,12 +1,13 @@
-"""Measure how fast lutkit applies a 33^3 LUT, against other programs, all taking turns on one picture of 3840 x 2160.
+"""Measure how fast lutkit applies a 33^3 LUT, against other programs, and say whether the aims are met.
 
 Example
 -------
-    python tools/benchmark_colour.py --picture PHOTO
+    python tools/benchmark_colour.py --image PHOTO --threads 1
 
-Every engine gets interleaved pixels and gives a new picture, and every result is compared with the float64 evaluation of
-the LUT in the same run. Figures of a busy machine are noisy: the ratios are what to look at. At the end stand the times
-that the first use of a kernel takes, in new processes: compiled, and loaded from the cache.
+The cases are those of `lutkit bench --cases cube --size 3840x2160`: every engine gets interleaved pixels and gives a new
+picture, and every result is compared with the float64 evaluation of the LUT in the same run. Figures of a busy machine
+are noisy: the ratios are what to look at. With --first-use the times stand at the end that the first use of a kernel
+takes, in new processes: compiled, and loaded from the cache.
 """
 
 from __future__ import annotations
@@ -16,32 +17,29 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import click
-import cv2
-import numpy as np
-from numpy.typing import NDArray
 
-from lutkit.benchmark import measure_interleaved
-from lutkit.benchmark_colour import CASES, LOOK, convert_picture, list_contenders, open_ffmpeg, render_picture
-from lutkit.colour.looks import make_look
-from lutkit.colour.lut import ColourLut
+from lutkit.benchmark.engines import ENGINES
+from lutkit.benchmark.pictures import read_photo
+from lutkit.benchmark.rows import LUTKIT, Row
+from lutkit.benchmark.running import CASES, run_cases
+from lutkit.benchmark.table import format_table
 from lutkit_runtime.cube import CubeInterpolation
 
 HEIGHT, WIDTH = 2160, 3840
 
-CHECKED_ROWS = 24
-"""Rows of the picture that are evaluated in float64."""
-
-LUTKIT = ("lutkit", 1)
 BARS = {
-    ("uint8", 3): ((("OpenColorIO", 1), 1.6), (("Pillow", 1), 3.0)),
-    ("uint16", 3): ((("OpenColorIO", 1), 1.2),),
-    ("float32", 3): ((("OpenColorIO", 1), 0.8),),
-    ("float32", 4): ((("OpenColorIO", 1), 0.8),),
+    "cube-uint8": {"OpenColorIO": 2.0, "Pillow": 3.0},
+    "cube-uint16": {"OpenColorIO": 1.5},
+    "cube-float32": {"OpenColorIO": 0.8},
+    "cube-float32-rgba": {"OpenColorIO": 1.1},
 }
-"""How many times faster than whom one thread of lutkit has to be, for a depth and a number of channels."""
+"""How many times faster than whom one thread of lutkit has to be."""
+STRETCH = 3.0
+"""What one may hope for with bytes, against OpenColorIO."""
+FURTHEST, EQUAL = 1.0, 0.97
+"""Of bytes: levels off at most, and the share of equal ones at least."""
 THREADS_BAR = 1.8
 
 FIRST_USE = """
@@ -66,32 +64,6 @@ FIRST_USES = (
 )
 
 
-def read_picture(path: Path | None) -> NDArray[np.uint8]:
-    """Return a picture, (2160, 3840, 3): a photo repeated or cut to that size, or a generated one."""
-    if path is None:
-        return render_picture(HEIGHT, WIDTH)
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
-    if image is None:
-        raise click.BadParameter(f"{path} is no picture")
-    repeats = (-(-HEIGHT // image.shape[0]), -(-WIDTH // image.shape[1]), 1)
-    return np.ascontiguousarray(np.tile(image, repeats)[:HEIGHT, :WIDTH], dtype=np.uint8)
-
-
-def compare(result: NDArray[Any], picture: NDArray[Any], lut: ColourLut, way: CubeInterpolation) -> tuple[float, float]:
-    """Return the largest deviation from float64, in steps of the depth, and the share of equal samples.
-
-    Floats count as equal when they are off by 1e-6 or less; their deviation is in units of 1.
-    """
-    rows = np.linspace(0, len(picture) - 1, CHECKED_ROWS).astype(int)
-    whole = picture.dtype.kind == "u"
-    peak = float(np.iinfo(picture.dtype).max) if whole else 1.0
-    expected = lut.evaluate(picture[rows, :, :3] / np.float64(peak), way) * peak
-    if whole:
-        expected = np.floor(expected.clip(0, peak) + 0.5)
-    deviation = np.abs(result[rows, :, :3] - expected)
-    return float(deviation.max()), float((deviation <= (0 if whole else 1e-6)).mean())
-
-
 def measure_first_use(*case: str) -> tuple[float, float]:
     """Return the seconds of a kernel's first use where it has to be compiled, and where it is in the cache."""
     with tempfile.TemporaryDirectory() as folder:
@@ -110,54 +82,69 @@ def measure_first_use(*case: str) -> tuple[float, float]:
     return cold, warm
 
 
-def report_case(
-    lut: ColourLut, picture: NDArray[Any], way: CubeInterpolation, rounds: int, ffmpeg: Any, others: bool
-) -> None:
-    """Measure and print one depth."""
-    contenders = [
-        it
-        for it in list_contenders(lut, picture, interpolation=way, ffmpeg=ffmpeg)
-        if others or it.engine in ("lutkit", "OpenColorIO")
-    ]
-    medians = measure_interleaved(contenders, rounds, seconds=120.0)
-    click.echo(f"\n{picture.dtype.name}, {picture.shape[2]} channels, {way.value}")
-    named: dict[tuple[str, int], float] = {}
-    for contender, taken in zip(contenders, medians, strict=True):
-        # Pillow is always trilinear
-        kind = CubeInterpolation.TRILINEAR if contender.engine == "Pillow" else way
-        furthest, equal = compare(contender.run(), picture, lut, kind)
-        named[contender.engine, contender.threads] = taken
-        click.echo(
-            f"  {contender.engine:12} {contender.threads} thread{'s' if contender.threads > 1 else ' '} {taken:8.2f} ms"
-            f" {HEIGHT * WIDTH / taken / 1000:7.1f} MP/s   off by at most {furthest:.3g}, equal {equal:.2%}"
+def judge_aims(case: str, rows: list[Row]) -> list[str]:
+    """Return a line for every aim of a case: what was found, what is wanted, and whether that is met."""
+    found = {(row["engine"], row["threads"]): row for row in rows}
+    own = found.get((LUTKIT, 1))
+    if own is None:
+        return []
+    lines: list[str] = []
+    for other, bar in BARS[case].items():
+        if (other, 1) in found:
+            ratio = found[other, 1]["milliseconds"] / own["milliseconds"]
+            hope = f", {STRETCH:g} hoped for" if (case, other) == ("cube-uint8", "OpenColorIO") else ""
+            lines.append(f"{other} / lutkit = {ratio:.2f}, at least {bar:g} wanted{hope}: {_say(ratio >= bar)}")
+    if case == "cube-uint8" and own["max_difference"] is not None and own["identical"] is not None:
+        met = own["max_difference"] <= FURTHEST and own["identical"] >= EQUAL
+        lines.append(
+            f"off by {own['max_difference']:g} at most, {own['identical']:.2%} equal; {FURTHEST:g} and {EQUAL:.0%} "
+            f"wanted: {_say(met)}"
         )
-    for other, bar in BARS[picture.dtype.name, picture.shape[2]]:
-        if other in named:
-            click.echo(f"  {other[0]} / lutkit = {named[other] / named[LUTKIT]:.2f}   (at least {bar} wanted)")
-    if ("lutkit", 2) in named:
-        click.echo(f"  1 / 2 threads = {named[LUTKIT] / named['lutkit', 2]:.2f}   (at least {THREADS_BAR} wanted)")
+    if (LUTKIT, 2) in found:
+        ratio = own["milliseconds"] / found[LUTKIT, 2]["milliseconds"]
+        lines.append(f"1 / 2 threads = {ratio:.2f}, at least {THREADS_BAR:g} wanted: {_say(ratio >= THREADS_BAR)}")
+    return lines
+
+
+def _say(met: bool) -> str:
+    return "met" if met else "NOT met"
 
 
 @click.command()
-@click.option("--picture", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Default: generated.")
+@click.option("--image", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="Default: generated.")
+@click.option("--threads", type=click.Choice(["1", "2", "1,2"]), default="1", show_default=True)
 @click.option("--rounds", type=click.IntRange(7), default=9, show_default=True, help="Measurements of each engine.")
 @click.option("--trilinear", is_flag=True, help="Instead of tetrahedral interpolation.")
-@click.option("--only", type=click.Choice(["uint8", "uint16", "float32"]), help="One depth.")
-@click.option("--others/--no-others", default=True, help="Measure more than lutkit and OpenColorIO.")
-def main(picture: Path | None, rounds: int, trilinear: bool, only: str | None, others: bool) -> None:
-    """Print milliseconds, deviations and ratios."""
+@click.option("--only", type=click.Choice(list(BARS)), help="One case.")
+@click.option("--others/--no-others", default=False, help="Measure more than lutkit and OpenColorIO.")
+@click.option("--first-use", is_flag=True, help="Measure how long kernels take to compile.")
+def main(
+    image: Path | None, threads: str, rounds: int, trilinear: bool, only: str | None, others: bool, first_use: bool
+) -> None:
+    """Print milliseconds, deviations, ratios, and what is wanted of them."""
     way = CubeInterpolation.TRILINEAR if trilinear else CubeInterpolation.TETRAHEDRAL
-    lut = make_look(LOOK)
-    source = read_picture(picture)
-    click.echo(f"33^3, {WIDTH}x{HEIGHT}; {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the start")
-    with open_ffmpeg(lut, way) as ffmpeg:
-        for depth, channels in CASES:
-            if only in (None, np.dtype(depth).name):
-                report_case(lut, convert_picture(source, depth, channels), way, rounds, ffmpeg, others)
-    click.echo("\nfirst use of a kernel, seconds: compiled, from the cache")
-    for case in FIRST_USES:
-        cold, warm = measure_first_use(*case)
-        click.echo(f"  {' '.join(case):32} {cold:5.2f} {warm:5.2f}")
+    photo = None if image is None else read_photo(image)
+    engines = [key for key in ENGINES if key != "numpy"] if others else ["lutkit", "opencolorio"]
+    click.echo(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} at the start")
+    for case in BARS if only is None else (only,):
+        assert case in CASES
+        rows = run_cases(
+            (case,),
+            engines=engines,
+            threads=tuple(map(int, threads.split(","))),
+            size=(HEIGHT, WIDTH),
+            photo=photo,
+            interpolation=way,
+            rounds=rounds,
+            seconds=120.0,
+        )
+        for line in ("", *format_table(rows), *(f"  {line}" for line in judge_aims(case, rows))):
+            click.echo(line)
+    if first_use:
+        click.echo("\nfirst use of a kernel, seconds: compiled, from the cache")
+        for use in FIRST_USES:
+            cold, warm = measure_first_use(*use)
+            click.echo(f"  {' '.join(use):32} {cold:5.2f} {warm:5.2f}")
 
 
 if __name__ == "__main__":

@@ -1,60 +1,125 @@
-"""`lutkit bench`: what it prints."""
+"""`lutkit bench`: what it prints, and what it takes."""
 
 import json
 
 import numpy as np
+import pytest
 from click.testing import CliRunner
 
 from lutkit.cli import main
 
+FIELDS = {"case", "engine", "threads", "milliseconds", "megapixels_per_second"}
+"""Fixed: scripts read them."""
+
+
+def run(*arguments):
+    return CliRunner().invoke(main, ["bench", *map(str, arguments)])
+
 
 def test_json_is_a_list_of_rows_of_every_engine(tiny_model):
-    result = CliRunner().invoke(main, ["bench", "--json", "--rounds", "1", "-m", str(tiny_model)])
+    result = run("--json", "--rounds", "1", "-m", tiny_model, "--size", "100x60")
     assert result.exit_code == 0, result.stderr
     rows = json.loads(result.stdout)
-    assert {row["engine"] for row in rows} == {"numpy", "cpu"}
+    assert {"NumPy", "lutkit"} <= {row["engine"] for row in rows} <= {"NumPy", "lutkit", "lutkit CUDA"}
     for row in rows:
-        assert set(row) == {"case", "engine", "threads", "milliseconds", "megapixels_per_second"}
-        pixels = row["megapixels_per_second"] * row["milliseconds"] / 1000
-        assert abs(pixels - 0.2304) < 0.005
+        assert set(row) > FIELDS
+        assert row["case"] == "mulut x2, 50x30 RGB"
+        # of the speed, which has three decimals
+        assert row["megapixels_per_second"] * row["milliseconds"] == pytest.approx(
+            6, rel=0.02, abs=1e-3 * row["milliseconds"]
+        )
+        assert (row["max_difference"], row["identical"]) == (0, 1)
+        assert row["machine"]
 
 
 def test_text_is_a_table(tiny_model):
-    result = CliRunner().invoke(main, ["bench", "--rounds", "1", "-m", str(tiny_model)])
-    header, *rows = result.stdout.splitlines()
-    assert header.split() == ["case", "engine", "threads", "milliseconds", "megapixels/s"]
-    assert len(rows) >= 2
-    assert all(float(row.split()[-1]) > 0 for row in rows)
+    result = run("--rounds", "1", "-m", tiny_model, "--size", "64x48", "--threads", "1")
+    header, *lines = result.stdout.splitlines()
+    assert header.split() == [
+        *["mulut", "x2,", "32x24", "RGB"],
+        *["threads", "ms", "quartiles", "MP/s", "roofline", "x", "lutkit", "max", "off", "identical"],
+    ]
+    assert [line.split()[0] for line in lines] == ["NumPy", "lutkit"]
+    assert all(line.endswith("100.00%") for line in lines)
+    assert len({len(line) for line in (header, *lines)}) == 1
 
 
 def test_unknown_model_is_one_line():
-    result = CliRunner().invoke(main, ["bench", "-m", "missing.h5"])
+    result = run("-m", "missing.h5")
     assert result.exit_code == 1
     assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--cases", "cubes"), "'cubes' is not one of cube-uint8,"),
+        (("--cases", ""), "'' is not one of"),
+        (("--engines", "lutkit,photoshop"), "'photoshop' is not one of lutkit, cuda,"),
+        (("--threads", "1,0"), "'1,0' is no list of threads such as 1,2"),
+        (("--size", "1920"), "'1920' is no size such as 1920x1080"),
+        (("--size", "0x9"), "'0x9' is no size such as 1920x1080"),
+        (("--plot", "speed.pdf"), "name a file that ends in .png or .svg"),
+        (("-m", "sr-x4", "--cases", "cube"), "leave --cases out"),
+    ],
+)
+def test_wrong_usage_says_what_is_right(arguments, said):
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert said in result.stderr
 
 
 def test_a_colour_lut_file_is_a_model(tmp_path):
     (tmp_path / "look.cube").write_text(
         "LUT_3D_SIZE 2\n" + "".join(f"{r} {g} {b}\n" for b, g, r in np.ndindex(2, 2, 2))
     )
-    result = CliRunner().invoke(main, ["bench", "--json", "--rounds", "1", "-m", str(tmp_path / "look.cube")])
+    result = run("--json", "--rounds", "1", "-m", tmp_path / "look.cube", "--size", "40x30")
     assert result.exit_code == 0, result.stderr
-    assert {row["case"] for row in json.loads(result.stdout)} == {"colour-lut x1, 1280x720 RGB"}
+    assert {row["case"] for row in json.loads(result.stdout)} == {"colour-lut x1, 40x30 RGB"}
 
 
-def test_without_a_model_colour_luts_are_measured_too(monkeypatch):
-    def row(case, engine):
-        return {"case": case, "engine": engine, "threads": 1, "milliseconds": 2.0, "megapixels_per_second": 3.0}
-
-    monkeypatch.setattr("lutkit.benchmark.run_cases", lambda model, rounds: [row(f"model {model}", "cpu")])
-    monkeypatch.setattr(
-        "lutkit.benchmark_colour.run_colour_cases", lambda rounds: [row(f"LUT {rounds}", "OpenColorIO")]
+def test_cases_and_engines_are_chosen_by_what_they_begin_with():
+    result = run(
+        "--cases", "curves,cube-float32", "--engines", "lut,opencv", "--size", "32x20", "--json", "--rounds", "1"
     )
-    result = CliRunner().invoke(main, ["bench", "--json", "--rounds", "4"])
-    assert json.loads(result.stdout) == [row("model None", "cpu"), row("LUT 4", "OpenColorIO")]
-    text = CliRunner().invoke(main, ["bench", "--rounds", "4"]).stdout.splitlines()
-    assert [line.split()[-4:] for line in text[1:]] == [
-        ["cpu", "1", "2.00", "3.00"],
-        ["OpenColorIO", "1", "2.00", "3.00"],
+    assert result.exit_code == 0, result.stderr
+    found = [(row["case"], row["engine"]) for row in json.loads(result.stdout) if row["threads"] == 1]
+    assert found == [
+        ("LUT 33^3, 32x20 RGB float32", "lutkit"),
+        ("curves 1024, 32x20 RGB uint8", "lutkit"),
+        ("curves 1024, 32x20 RGB uint8", "OpenCV"),
     ]
-    assert len({len(line) for line in text}) == 1
+
+
+def test_engines_that_are_not_there_are_one_line_and_no_error(monkeypatch):
+    monkeypatch.setattr(
+        "lutkit.benchmark.engines.importlib.util.find_spec",
+        lambda name: None if name in ("torch", "onnxruntime") else 1,
+    )
+    result = run("--cases", "cube-uint8", "--engines", "torch,onnxruntime", "--size", "8x8", "--json")
+    assert result.exit_code == 0, result.stderr
+    assert json.loads(result.stdout) == []
+    assert "Not measured: torch: not installed; ONNX Runtime: not installed.\n" in result.stderr
+
+
+def test_a_picture_is_measured_with_at_its_own_size(tmp_path, photos):
+    photo = next(iter(sorted(photos.glob("*.png"))))
+    result = run("--cases", "cube-uint8", "--engines", "lutkit", "--image", photo, "--json", "--rounds", "1")
+    assert result.exit_code == 0, result.stderr
+    assert {row["case"] for row in json.loads(result.stdout)} == {"LUT 33^3, 64x64 RGB uint8"}
+    missing = run("--image", tmp_path / "missing.png")
+    assert missing.exit_code == 1
+    assert missing.stderr.count("\n") == 1
+
+
+def test_a_chart_is_written_and_not_overwritten(tmp_path):
+    pytest.importorskip("matplotlib")
+    path = tmp_path / "speed.svg"
+    arguments = ("--cases", "cube-uint8", "--engines", "lutkit", "--size", "16x16", "--rounds", "1", "--plot", path)
+    assert run(*arguments).exit_code == 0
+    assert path.read_bytes().startswith(b"<?xml")
+    refused = run(*arguments)
+    assert refused.exit_code == 1
+    assert str(path) in refused.stderr
+    assert refused.stderr.count("\n") == 1
+    assert run(*arguments, "-y").exit_code == 0
