@@ -4,10 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from lutkit_runtime.kernels.cuda import axis_lookup, plane_lines, stage_lines, window
+from lutkit_runtime.kernels.cuda import (
+    axis_lookup,
+    fixed_point,
+    plane_lines,
+    stage_gradient_lines,
+    stage_lines,
+    window,
+    window_gradient,
+)
 from lutkit_runtime.kernels.cuda.compiling import Kernel, list_kernels
 
 
 def every_kernel() -> Iterator[Kernel]:
     """Yield every kernel, and of those that are made for a number, one for every number."""
-    yield from list_kernels((plane_lines, stage_lines, window, axis_lookup))
+    yield from list_kernels(
+        (
+            plane_lines,
+            stage_lines,
+            window,
+            axis_lookup,
+            fixed_point,
+            stage_gradient_lines,
+            window_gradient,
+        )
+    )
