@@ -33,7 +33,7 @@ SUM_BITS = 62
 """Of sums of them."""
 
 PIECE = 64
-"""Numbers among which one thread looks for the largest."""
+"""Numbers that one thread clears, or among which it looks for the largest."""
 
 _I, _L, _F = np.int32, np.int64, np.float32
 _MAGNITUDE = _I(0x7FFFFFFF)
@@ -49,12 +49,13 @@ def find_bits(*factors: int) -> int:
     return min(MOST_BITS, SUM_BITS - max(factors).bit_length())
 
 
-@kernel("int64[::1]")
-def clear_sums(count, sums):
+@kernel("int32, int64[::1]")
+def clear_sums(count, size, sums):
     """Set sums to 0."""
     i = _I(cuda.grid(1))
     if i < count:
-        sums[i] = _L(0)
+        for place in range(i, size, count):
+            sums[place] = _L(0)
 
 
 @kernel("float32[::1]")

@@ -261,7 +261,7 @@ def find_largest_in(session: Session, gradient: Any) -> Any:
 def clear(session: Session, size: int) -> Any:
     """Return sums that are 0."""
     sums = session.empty(size, np.int64)
-    clear_sums.launch(size, session.stream, sums)
+    clear_sums.launch(-(-size // PIECE), session.stream, size, sums)
     return sums
 
 
