@@ -17,7 +17,7 @@ from lutkit.colour.programs import make_lut_artefact
 from lutkit_runtime.artefact import Artefact
 from lutkit_runtime.cube import CubeInterpolation, Float32
 from lutkit_runtime.engine import Model
-from lutkit_runtime.engine.colour import ColourRunner, ReferenceLooker
+from lutkit_runtime.engine.colour import ColoursOnHost, ReferenceLooker
 from lutkit_runtime.errors import FormatError
 from lutkit_runtime.ops import Blend, ColourLookup
 from lutkit_runtime.program import Colour, Program
@@ -94,7 +94,7 @@ def bake_lut(artefact: Artefact, pixels: NDArray[Any] | None = None, *, size: in
         raise FormatError(
             f"a model of family {program.family} makes another LUT for every picture: name one with --image"
         )
-    runner = ColourRunner(program, artefact.tables, ReferenceLooker)
+    runner = ColoursOnHost(program, artefact.tables, ReferenceLooker)
     title = artefact.provenance.get("title")
     title = title if isinstance(title, str) else program.family
     lookup = _find_sole_lookup(program)

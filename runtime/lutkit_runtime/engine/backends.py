@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from lutkit_runtime.engine.colour import ColourRunner, ReferenceLooker
+from lutkit_runtime.engine.colour import ColourRunner, ColoursOnHost, ReferenceLooker
 from lutkit_runtime.engine.conversion import Piece
 from lutkit_runtime.errors import BackendError
 from lutkit_runtime.kernels.cuda.device import find_obstacle, is_simulated
@@ -85,7 +85,7 @@ class NumpyBackend:
 
     def prepare_colours(self, program: Program, tables: Tables) -> ColourRunner:
         """Return what evaluates the ops by their definitions."""
-        return ColourRunner(program, tables, ReferenceLooker)
+        return ColoursOnHost(program, tables, ReferenceLooker)
 
     def announcing(self, on_compile: Callable[[], None] | None) -> AbstractContextManager[None]:
         """Return a context that does nothing: nothing is compiled."""
@@ -115,7 +115,7 @@ class CpuBackend:
         from lutkit_runtime.kernels.cpu.blending import blend_pictures
         from lutkit_runtime.kernels.cpu.colour import CompiledLooker
 
-        return ColourRunner(program, tables, CompiledLooker, blend_pictures)
+        return ColoursOnHost(program, tables, CompiledLooker, blend_pictures)
 
     def announcing(self, on_compile: Callable[[], None] | None) -> AbstractContextManager[None]:
         """Return a context that listens to Numba."""
@@ -142,8 +142,10 @@ class CudaBackend:
         return ChannelsOnDevice(program, tables)
 
     def prepare_colours(self, program: Program, tables: Tables) -> ColourRunner:
-        """Return what looks colours up on the GPU."""
-        return ColourRunner(program, tables, ReferenceLooker)
+        """Return what changes colours on the GPU."""
+        from lutkit_runtime.engine.cuda_colours import ColoursOnDevice
+
+        return ColoursOnDevice(program, tables)
 
     def announcing(self, on_compile: Callable[[], None] | None) -> AbstractContextManager[None]:
         """Return a context that listens to Numba."""

@@ -8,19 +8,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from lutkit_runtime.cube import Float32, scale_to_depth
+from lutkit_runtime.engine.colour_path import GlobalOps, Values, trace_colours
 from lutkit_runtime.errors import InputError
-from lutkit_runtime.onnx_network import OnnxNetwork
-from lutkit_runtime.ops import Blend, ColourLookup, ColourMatrix, ColourOp, Predictor, TableFusion
+from lutkit_runtime.ops import Blend, ColourLookup, ColourMatrix
 from lutkit_runtime.ops.colour_lookup import BoundLookup
 from lutkit_runtime.program import Program, Tables
 
 Image = NDArray[Any]
-Values = dict[str, Any]
 
 
 class Looker(Protocol):
@@ -60,8 +58,23 @@ class ReferenceLooker:
         return self._bound.look_up(samples[..., :3])
 
 
-class ColourRunner:
-    """A program for colours with its tables; may be used from several threads.
+class ColourRunner(Protocol):
+    """A program for colours with its tables; may be used from several threads."""
+
+    def evaluate_global(self, image: Image) -> Values:
+        """Return what the ops that run once make of a picture: vectors and tables by name."""
+        ...
+
+    def prepare(self, image: Image, parameters: Mapping[str, float]) -> Callable[[Image, Image, int | None], None]:
+        """Run the global ops on a picture (H, W, 3 or 4) and return what turns a strip of it into its result.
+
+        That takes the strip, the array to fill (both (rows, W, channels) of one type) and a limit of threads.
+        """
+        ...
+
+
+class ColoursOnHost:
+    """A program for colours with its tables, for lookups in this machine's memory; may be used from several threads.
 
     Parameters
     ----------
@@ -84,9 +97,7 @@ class ColourRunner:
         self._finish_blend = finish_blend
         self._tables = tables
         self._make_looker = make_looker
-        self._networks: dict[str, OnnxNetwork] = {
-            op.output: op.open(tables) for op in program.ops if isinstance(op, Predictor)
-        }
+        self._global_ops = GlobalOps(program, tables)
         self._lookers: dict[str, Looker] = {
             op.output: make_looker(op.bind({}, tables))
             for op in program.ops
@@ -95,14 +106,7 @@ class ColourRunner:
 
     def evaluate_global(self, image: Image) -> Values:
         """Return what the ops that run once make of a picture: vectors and tables by name."""
-        values: Values = {self._program.input: image[..., :3]}
-        for op in self._program.ops:
-            if isinstance(op, Predictor):
-                values[op.output] = op.predict(self._networks[op.output], image[..., :3])
-            elif isinstance(op, TableFusion):
-                values[op.output] = op.reference(values, self._tables)
-        del values[self._program.input]
-        return values
+        return self._global_ops.evaluate(image)
 
     def prepare(self, image: Image, parameters: Mapping[str, float]) -> Callable[[Image, Image, int | None], None]:
         """Run the global ops on a picture (H, W, 3 or 4) and return what turns a strip of it into its result.
@@ -114,7 +118,7 @@ class ColourRunner:
         for op in self._program.ops:
             if isinstance(op, ColourLookup) and op.output not in lookers:
                 lookers[op.output] = self._make_looker(op.bind(fixed, self._tables))
-        ops, leaving = self._trace(parameters)
+        ops, leaving = trace_colours(self._program, parameters)
 
         @np.errstate(over="ignore", invalid="ignore")  # floats may be anything, infinite or no number
         def run(strip: Image, out: Image, threads: int | None) -> None:
@@ -147,35 +151,6 @@ class ColourRunner:
         """Whether a blend of the picture itself with floats ends the program, so that one kernel can do all of it."""
         is_plain = changed.dtype == np.float32 and changed.shape[2] == 3
         return self._finish_blend is not None and op.output == leaving and starts_from_the_picture and is_plain
-
-    def _trace(self, parameters: Mapping[str, float]) -> tuple[list[ColourOp], str]:
-        """Return the ops for pixels that the result needs, and the value that leaves the program.
-
-        A blend with amount 1 is what it blends in, so that the lookup before it may be the last op and finish in its
-        own arithmetic; one with amount 0 is what it started from.
-        """
-        names: dict[str, str] = {}
-        ops: list[ColourOp] = []
-        for op in self._program.ops:
-            if isinstance(op, Blend) and parameters[op.amount] in (0, 1):
-                kept_input = op.changed if parameters[op.amount] else op.base
-                names[op.output] = names.get(kept_input, kept_input)
-            elif isinstance(op, ColourLookup | ColourMatrix):
-                ops.append(_rename(op, input=names.get(op.input, op.input)))
-            elif isinstance(op, Blend):
-                ops.append(_rename(op, base=names.get(op.base, op.base), changed=names.get(op.changed, op.changed)))
-        leaving = names.get(self._program.output, self._program.output)
-        needed = {leaving}
-        kept: list[ColourOp] = []
-        for op in reversed(ops):
-            if op.output in needed:
-                needed.update(op.inputs)
-                kept.insert(0, op)
-        return kept, leaving
-
-
-def _rename(op: Any, **names: str) -> Any:
-    return msgspec.structs.replace(op, **names)
 
 
 def check_colours(image: Image) -> None:

@@ -91,9 +91,7 @@ def make_lookup(depth: Depth, way: CubeInterpolation | None, layout: Layout, fin
         f"float32[::1], int32, float32, int32, {made.value}[::1]",
         name=f"colour lookup, {layout.name} {depth.value} to {made.value}, {way.value if way else 'no cube'}",
     )
-    def look_up(
-        count, pixels, samples, positions, curves, entries, curve_axes, axes, nodes, size, amount, blends, out
-    ):
+    def look_up(count, pixels, samples, positions, curves, entries, curve_axes, axes, nodes, size, amount, blends, out):
         codes = positions
         if from_table:
             codes = cuda.shared.array(ENTRIES, np.float32)

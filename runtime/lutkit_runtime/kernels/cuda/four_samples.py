@@ -1,4 +1,4 @@
-# pyright: basic
+# pyright: basic, reportAttributeAccessIssue=false
 """Four neighbouring samples in one memory access: the widest that a GPU has. Imports numba-cuda and NumPy.
 
 A pixel of four samples is one access, and so is a node of a cube with a fourth entry for nothing; four pixels of three

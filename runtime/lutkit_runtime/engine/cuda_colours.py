@@ -1,0 +1,193 @@
+"""Programs for colours on the GPU: every op there, without coming back in between. Imports the CUDA kernels.
+
+What sees the whole picture is the exception: networks run on the CPU, and the few tables whose fusion is in doubt.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lutkit_runtime.engine.colour_path import GlobalOps, trace_colours
+from lutkit_runtime.kernels.cuda.colour import LookupOnDevice
+from lutkit_runtime.kernels.cuda.four_samples import fit_four
+from lutkit_runtime.kernels.cuda.memory import Picture, Pool, Session, copy_to_host
+from lutkit_runtime.kernels.cuda.mixing import blend, convert, finish_blend, transform
+from lutkit_runtime.kernels.cuda.table_fusion import FusionOnDevice
+from lutkit_runtime.ops import Blend, ColourLookup, ColourMatrix, ColourOp, TableFusion
+from lutkit_runtime.ops.colour_lookup import BoundLookup
+from lutkit_runtime.program import Program, Tables
+
+Image = NDArray[Any]
+Values = dict[str, Any]
+
+RunOnDevice = Callable[[Session, Picture, Picture], None]
+"""Turns a picture on the GPU into its result, of the same size, channels and type; they may be one."""
+
+
+class ColoursOnDevice:
+    """A program for colours with its tables on the GPU; may be used from several threads.
+
+    Parameters
+    ----------
+    program : Program
+    tables : mapping of slot name to table
+    """
+
+    def __init__(self, program: Program, tables: Tables) -> None:
+        self.pool = Pool()
+        self._program = program
+        self._global_ops = GlobalOps(program, tables)
+        self._fusions = {op.output: FusionOnDevice(op, tables) for op in program.ops if isinstance(op, TableFusion)}
+        self._lookups = {op.output: _prepare_lookup(op, tables) for op in program.ops if isinstance(op, ColourLookup)}
+
+    def evaluate_global(self, image: Image) -> Values:
+        """Return what the ops that run once make of a picture: vectors and tables by name, as their definitions do."""
+        return self._global_ops.evaluate(image)
+
+    def prepare(self, image: Image, parameters: Mapping[str, float]) -> Callable[[Image, Image, int | None], None]:
+        """Run the global ops on a picture (H, W, 3 or 4) and return what turns a strip of it into its result.
+
+        That takes the strip, the array to fill (both (rows, W, channels) of one type) and a limit of threads, which are
+        the GPU's own.
+        """
+        run_on_device = self.prepare_on_device(image, parameters)
+
+        def run(strip: Image, out: Image, threads: int | None) -> None:
+            stream: Any = 0
+            height, width, channels = strip.shape
+            with self.pool.session(stream) as session:
+                given, made = (
+                    Picture(session.empty(strip.size, strip.dtype), height, width, channels) for _ in range(2)
+                )
+                given.flat[: strip.size].copy_to_device(np.ascontiguousarray(strip).reshape(-1), stream=stream)
+                run_on_device(session, given, made)
+                out[...] = copy_to_host(made.flat[: strip.size], stream).reshape(strip.shape)
+
+        return run
+
+    def prepare_on_device(self, image: Image | None, parameters: Mapping[str, float]) -> RunOnDevice:
+        """Run the global ops and return what turns a picture on the GPU, or a part of it, into its result.
+
+        Parameters
+        ----------
+        image : uint8, uint16 or float32 array (H, W, 3 or 4), or None
+            The whole picture in this machine's memory; needed where the program holds a predictor.
+        parameters : mapping of name to value
+        """
+        vectors = self._global_ops.predict(image)
+        nodes = {name: fusion.fuse(vectors[fusion.op.weights]) for name, fusion in self._fusions.items()}
+        ops, leaving = trace_colours(self._program, parameters)
+        steps = _Steps(ops, self._program.input, leaving, self._lookups, nodes, parameters)
+
+        def run(session: Session, given: Picture, out: Picture) -> None:
+            if leaving == self._program.input:
+                _copy(session, given, out)
+                return
+            source = given if fit_four(given.flat) else _copy(session, given, _make_room(session, given))
+            target = out if fit_four(out.flat) else _make_room(session, out)
+            steps.run(session, source, target)
+            if target is not out:
+                _copy(session, target, out)
+
+        return run
+
+
+class _Steps:
+    """The ops for pixels that the result needs.
+
+    Parameters
+    ----------
+    ops : sequence of ops
+        As `trace_colours` returns them; not empty.
+    source, leaving : str
+        What enters and what leaves.
+    lookups : mapping of name to LookupOnDevice
+    nodes : mapping of name to device array
+        Fused tables.
+    parameters : mapping of name to value
+    """
+
+    def __init__(
+        self,
+        ops: Sequence[ColourOp],
+        source: str,
+        leaving: str,
+        lookups: Mapping[str, LookupOnDevice],
+        nodes: Mapping[str, Any],
+        parameters: Mapping[str, float],
+    ) -> None:
+        self._ops, self._source, self._leaving = ops, source, leaving
+        self._lookups, self._nodes, self._parameters = lookups, nodes, parameters
+        self._readers = Counter(name for op in ops for name in op.inputs)
+
+    def run(self, session: Session, given: Picture, out: Picture) -> None:
+        """Fill `out`, which has the type of what is given."""
+        pictures = {self._source: given}
+        waiting = self._readers.copy()
+        for place, op in enumerate(self._ops):
+            if self._finish(session, place, pictures, given, out):
+                return
+            pictures[op.output] = self._make(session, op, pictures)
+            for name in op.inputs:
+                waiting[name] -= 1
+                if not waiting[name] and name in pictures and name not in (self._source, self._leaving):
+                    session.release(pictures.pop(name))
+        convert(session, pictures[self._leaving], out)
+
+    def _make(self, session: Session, op: ColourOp, pictures: Mapping[str, Picture]) -> Picture:
+        """Return what an op makes, float32."""
+        if isinstance(op, ColourLookup):
+            return self._lookups[op.output].look_up(session, pictures[op.input], self._find_nodes(op))
+        if isinstance(op, ColourMatrix):
+            return transform(session, op, pictures[op.input])
+        assert isinstance(op, Blend)
+        return blend(session, pictures[op.base], pictures[op.changed], self._parameters[op.amount])
+
+    def _finish(
+        self, session: Session, place: int, pictures: Mapping[str, Picture], given: Picture, out: Picture
+    ) -> bool:
+        """Fill `out` by the op at this place, and the one after it, where a kernel does what is left; say whether it did."""
+        op, *rest = self._ops[place:]
+        if isinstance(op, ColourLookup) and op.input == self._source:
+            looker, nodes = self._lookups[op.output], self._find_nodes(op)
+            if op.output == self._leaving:
+                looker.finish(session, given, out, nodes)
+                return True
+            if len(rest) == 1 and isinstance(rest[0], Blend):
+                last = rest[0]
+                if (last.base, last.changed, last.output) == (self._source, op.output, self._leaving):
+                    looker.finish(session, given, out, nodes, self._parameters[last.amount])
+                    return True
+        if isinstance(op, Blend) and op.output == self._leaving and op.base == self._source:
+            finish_blend(session, given, pictures[op.changed], self._parameters[op.amount], out)
+            return True
+        return False
+
+    def _find_nodes(self, op: ColourLookup) -> Any:
+        return self._nodes[op.cube.table] if op.cube and op.cube.fused else None
+
+
+def _prepare_lookup(op: ColourLookup, tables: Tables) -> LookupOnDevice:
+    """Return a lookup with its tables on the GPU, without its cube where that is fused for every picture."""
+    if op.cube and op.cube.fused:
+        curves = op.curves.coding.decode(tables[op.curves.slot]) if op.curves else None
+        return LookupOnDevice(BoundLookup(op, curves, None))
+    return LookupOnDevice(op.bind({}, tables))
+
+
+def _make_room(session: Session, picture: Picture) -> Picture:
+    """Return a picture of the same size, channels and type that begins where four samples can be read at once."""
+    flat = session.empty(picture.pixels * picture.channels, picture.flat.dtype)
+    return Picture(flat, picture.height, picture.width, picture.channels)
+
+
+def _copy(session: Session, picture: Picture, out: Picture) -> Picture:
+    """Copy a picture and return the copy."""
+    size = picture.pixels * picture.channels
+    out.flat[:size].copy_to_device(picture.flat[:size], stream=session.stream)
+    return out
