@@ -22,7 +22,8 @@ class Contender:
     run : callable
         Does the case once, and returns the result.
     settle : callable, optional
-        Runs before `run`, unmeasured: tells a library that counts threads for the whole process how many there are.
+        Runs before `run`, unmeasured: makes ready what is needed once, and tells a library that counts threads for the
+        whole process how many there are.
     model : str
         What the engine runs, in cases where that differs.
     interpolation : str
@@ -44,6 +45,12 @@ class Contender:
     bytes_moved: int = 0
     version: str = ""
     patient: bool = True
+
+    def run_settled(self) -> Any:
+        """Settle, run, and return the result."""
+        if self.settle is not None:
+            self.settle()
+        return self.run()
 
 
 @dataclass(frozen=True)
@@ -68,6 +75,7 @@ def measure_times(
     rounds: int,
     seconds: float = 10.0,
     inspect: Callable[[Contender, Any], None] | None = None,
+    forgive: Callable[[Contender, Exception], bool] = lambda _contender, _problem: False,
 ) -> list[Timing]:
     """Return what every contender took.
 
@@ -82,18 +90,27 @@ def measure_times(
     seconds : float
     inspect : callable, optional
         Is given every contender and the result of its unmeasured run.
+    forgive : callable
+        Is told of a contender whose unmeasured run raised; where it returns True the contender is left out, without an
+        entry in the result and unknown to `inspect`, else the exception is raised.
     """
-    times: list[list[float]] = [[] for _ in contenders]
+    able: list[Contender] = []
+    times: list[list[float]] = []
     done: list[bool] = []
-    for contender, taken in zip(contenders, times, strict=True):
-        first, result = _run_once(contender)
+    for contender in contenders:
+        try:
+            first, result = _run_once(contender)
+        except Exception as problem:
+            if forgive(contender, problem):
+                continue
+            raise
         if inspect is not None:
             inspect(contender, result)
+        able.append(contender)
         done.append(not contender.patient and first >= seconds)
-        if done[-1]:
-            taken.append(first)
+        times.append([first] if done[-1] else [])
     for _ in range(rounds):
-        for contender, taken, enough in zip(contenders, times, done, strict=True):
+        for contender, taken, enough in zip(able, times, done, strict=True):
             if not enough and sum(taken) < seconds:
                 taken.append(_run_once(contender)[0])
     return [Timing.summarise(taken) for taken in times]

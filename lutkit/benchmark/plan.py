@@ -95,15 +95,35 @@ class Doer:
         if self.key not in plan.engines:
             return
         for count in plan.threads if self.parallel else (1,):
-            settle = self.settle
+            ready = _Ready(self, picture, count)
             yield Contender(
                 self.title,
                 count,
-                self.prepare(picture, count),
-                settle=None if settle is None else lambda count=count, settle=settle: settle(count),
+                ready.run,
+                settle=ready.settle,
                 model=self.model,
                 interpolation=self.interpolation,
                 bytes_moved=bytes_moved,
                 version=self.version or plan.engines[self.key],
                 patient=self.patient,
             )
+
+
+class _Ready:
+    """What an engine makes ready for one picture, when it is first needed: an engine that cannot fails in its own turn."""
+
+    def __init__(self, doer: Doer, picture: NDArray[Any], threads: int) -> None:
+        self._doer, self._picture, self._threads = doer, picture, threads
+        self._prepared: Callable[[], Any] | None = None
+
+    def settle(self) -> None:
+        """Prepare, once, and set the number of threads."""
+        if self._doer.settle is not None:
+            self._doer.settle(self._threads)
+        if self._prepared is None:
+            self._prepared = self._doer.prepare(self._picture, self._threads)
+
+    def run(self) -> Any:
+        """Do the case once."""
+        assert self._prepared is not None, "settle first"
+        return self._prepared()

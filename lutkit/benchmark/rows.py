@@ -94,6 +94,7 @@ class Case:
 
 def tabulate(
     case: Case,
+    contenders: Sequence[Contender],
     timings: Sequence[Timing],
     verdicts: Sequence[Verdict],
     bandwidths: Mapping[int, float],
@@ -104,18 +105,18 @@ def tabulate(
     Parameters
     ----------
     case : Case
-    timings, verdicts : sequences
-        One for every contender.
+    contenders, timings, verdicts : sequences
+        Those that were measured, what they took, and what their results are like.
     bandwidths : mapping of threads to float
         Bytes read and written per second of a copy; none of a thread count: no roofline.
     machine : str
     """
     base: dict[int, float] = {}
-    for contender, timing in zip(case.contenders, timings, strict=True):
+    for contender, timing in zip(contenders, timings, strict=True):
         if contender.engine == LUTKIT:
             base.setdefault(contender.threads, timing.median)
     rows: list[Row] = []
-    for contender, timing, verdict in zip(case.contenders, timings, verdicts, strict=True):
+    for contender, timing, verdict in zip(contenders, timings, verdicts, strict=True):
         bandwidth = bandwidths.get(contender.threads)
         compared = base.get(contender.threads)
         rows.append(

@@ -6,7 +6,7 @@ import importlib
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,7 @@ from lutkit.benchmark.machine import describe_machine, measure_copying
 from lutkit.benchmark.measuring import Contender, measure_times
 from lutkit.benchmark.pictures import Size
 from lutkit.benchmark.plan import Plan
-from lutkit.benchmark.rows import Case, Row, Verdict, tabulate
+from lutkit.benchmark.rows import LUTKIT, REFERENCE, Case, Row, Verdict, tabulate
 from lutkit.benchmark.spatial import make_denoising_case, make_enlarging_case, make_model_case
 from lutkit_runtime.cube import CubeInterpolation
 from lutkit_runtime.engine import Model
@@ -47,7 +47,12 @@ def count_threads(wanted: Sequence[int]) -> tuple[int, ...]:
 
 
 def measure_case(
-    case: Case, rounds: int, seconds: float, bandwidths: dict[int, float], machine: str | None = None
+    case: Case,
+    rounds: int,
+    seconds: float,
+    bandwidths: Mapping[int, float],
+    machine: str,
+    announce: Callable[[str], None] = lambda _line: None,
 ) -> list[Row]:
     """Return the rows of a case; every result is compared with the reference.
 
@@ -59,16 +64,26 @@ def measure_case(
     seconds : float
         How long one engine may run.
     bandwidths : mapping of threads to bytes per second
-    machine : str, optional
-        This one by default.
+    machine : str
+    announce : callable
+        Is told of other programs that fail, which are left out.
     """
+    able: list[Contender] = []
     verdicts: list[Verdict] = []
 
     def inspect(contender: Contender, result: Any) -> None:
+        able.append(contender)
         verdicts.append(case.judge(contender, result))
 
-    timings = measure_times(case.contenders, rounds, seconds, inspect)
-    return tabulate(case, timings, verdicts, bandwidths, machine or describe_machine())
+    def forgive(contender: Contender, problem: Exception) -> bool:
+        if contender.engine in (LUTKIT, REFERENCE):
+            return False
+        reason = " ".join(f"{type(problem).__name__}: {problem}".split())[:160]
+        announce(f"Left out: {contender.engine} {contender.model}".rstrip() + f", {case.title}: {reason}")
+        return True
+
+    timings = measure_times(case.contenders, rounds, seconds, inspect, forgive)
+    return tabulate(case, able, timings, verdicts, bandwidths, machine)
 
 
 def run_cases(
@@ -82,7 +97,7 @@ def run_cases(
     interpolation: CubeInterpolation = CubeInterpolation.TETRAHEDRAL,
     rounds: int = 15,
     seconds: float = SECONDS,
-    announce: Callable[[str], None] = lambda _case: None,
+    announce: Callable[[str], None] = lambda _line: None,
 ) -> list[Row]:
     """Measure engines beside each other.
 
@@ -107,7 +122,7 @@ def run_cases(
     seconds : float
         How long one engine may run in a case.
     announce : callable
-        Is given the title of every case before it is measured.
+        Is given a line before every case, and of other programs that fail.
 
     Returns
     -------
@@ -124,8 +139,8 @@ def run_cases(
         for make in makers:
             case = make(plan)
             if case.contenders:
-                announce(case.title)
-                rows += measure_case(case, rounds, seconds, bandwidths, machine)
+                announce(f"Measuring {case.title}")
+                rows += measure_case(case, rounds, seconds, bandwidths, machine, announce)
     return rows
 
 

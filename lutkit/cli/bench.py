@@ -191,7 +191,7 @@ def command(
         interpolation=CubeInterpolation(interpolation),
         rounds=rounds,
         seconds=seconds or SECONDS,
-        announce=lambda case: click.echo(f"Measuring {case}", err=True),
+        announce=lambda line: click.echo(line, err=True),
     )
     if as_json:
         print_json(rows)

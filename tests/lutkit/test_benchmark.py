@@ -63,6 +63,21 @@ def test_a_first_run_that_takes_all_the_time_counts_where_nothing_is_compiled(mo
     assert seen == [("reference", "reference"), ("compiled", "compiled")]
 
 
+def test_a_failure_is_raised_unless_it_is_forgiven() -> None:
+    def fail() -> None:
+        raise RuntimeError("no")
+
+    contenders = [Contender("able", 1, int), Contender("unable", 1, fail)]
+    with pytest.raises(RuntimeError, match="no"):
+        measure_times(contenders, 1)
+    told: list[str] = []
+    timings = measure_times(
+        contenders, 1, forgive=lambda contender, problem: not told.append(f"{contender.engine} {problem}")
+    )
+    assert told == ["unable no"]
+    assert len(timings) == 1
+
+
 def test_quantiles_are_in_order_and_those_of_the_times() -> None:
     timing = Timing.summarise([0.004, 0.001, 0.003, 0.002, 0.005])
     assert (timing.minimum, timing.first_quartile, timing.median, timing.third_quartile) == pytest.approx((1, 2, 3, 4))
@@ -79,7 +94,7 @@ def test_rows_follow_from_the_times() -> None:
     case = Case("a case", 2_000_000, contenders, lambda _contender, _result: Verdict(None, None))
     timings = [Timing(median, median, median, median, 3) for median in (2.0, 1.0, 5.0, 4.0)]
     verdicts = [Verdict(1.0, 0.98), Verdict(0.0, 1.0), Verdict(None, None, "another method"), Verdict(None, None)]
-    rows = tabulate(case, timings, verdicts, {1: 1e10}, "a machine")
+    rows = tabulate(case, contenders, timings, verdicts, {1: 1e10}, "a machine")
     assert [row["megapixels_per_second"] for row in rows] == [1000, 2000, 400, 500]
     # 4 MB at 10 GB/s are 0.4 ms; nothing is known of copies by two threads, and nothing of those inside a GPU
     assert [row["roofline_percent"] for row in rows] == [20, None, 8, None]

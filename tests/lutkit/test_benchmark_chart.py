@@ -17,7 +17,7 @@ def make_rows(title: str, medians: tuple[float, ...]) -> list:
     contenders = tuple(Contender(("lutkit", "Other & more")[number % 2], 1, int) for number in range(len(medians)))
     timings = [Timing(median, median, median, median, 1) for median in medians]
     case = Case(title, 1_000_000, contenders, lambda _contender, _result: Verdict(None, None))
-    return tabulate(case, timings, [Verdict(None, None, "differs")] * len(medians), {}, "machine")
+    return tabulate(case, contenders, timings, [Verdict(None, None, "differs")] * len(medians), {}, "machine")
 
 
 @pytest.mark.parametrize("medians", [(1.0, 2.0), (0.001, 4000.0), (3.0,)])

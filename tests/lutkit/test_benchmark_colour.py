@@ -47,10 +47,8 @@ def test_every_engine_applies_the_look(depth: type, channels: int, way: CubeInte
     assert sorted(it.threads for it in contenders if it.engine == "lutkit") == [1, 2]
     for contender in contenders:
         expected = lut.evaluate(given[..., :3] / peak, CubeInterpolation(contender.interpolation)) * peak
-        if contender.settle:
-            contender.settle()
         for _ in range(2):  # engines keep buffers from one run to the next
-            found = contender.run()
+            found = contender.run_settled()
             assert found.dtype == picture.dtype
             # rounding, and what single precision leaves of 16 bits; Pillow's cube holds 16-bit integers
             step = 1e-6 if picture.dtype.kind == "f" else 1.02
@@ -69,10 +67,8 @@ def test_every_engine_applies_the_curves(plan: Plan) -> None:
     expected = lut.evaluate(picture / 255) * 255
     assert np.abs(expected - picture).max() > 3  # they change something
     for contender in case.contenders:
-        if contender.settle:
-            contender.settle()
-        contender.run()
-        found = contender.run()
+        contender.run_settled()
+        found = contender.run_settled()
         np.testing.assert_allclose(found, expected, rtol=0, atol=1.01, err_msg=contender.engine)
         verdict = case.judge(contender, found)
         assert verdict.max_difference <= 1
@@ -144,7 +140,7 @@ def test_a_case_in_trilinear_marks_nobody_for_being_trilinear(plan: Plan) -> Non
     case = make_cube_case(plan, np.uint8, 3)
     for contender in case.contenders:
         assert contender.interpolation == "trilinear"
-        assert case.judge(contender, contender.run()).note == ""
+        assert case.judge(contender, contender.run_settled()).note == ""
 
 
 def test_threads_beyond_the_cores_are_left_out() -> None:

@@ -9,6 +9,7 @@ from lutkit.benchmark import networks, spatial
 from lutkit.benchmark.engines import find_present
 from lutkit.benchmark.network_reference import evaluate_network
 from lutkit.benchmark.plan import Plan
+from lutkit.benchmark.running import run_cases
 from lutkit.benchmark.spatial import judge_models, make_denoising_case, make_enlarging_case, make_model_case, make_rclut
 from lutkit_runtime import load
 
@@ -77,7 +78,7 @@ def test_cases_compare_models_with_numpy_and_mark_what_differs(picture: np.ndarr
     tables = sum(table.nbytes for table in model.tables.values())
     for contender in case.contenders:
         assert contender.bytes_moved == 30 * 22 * 3 * 5 + tables
-        result = contender.run()
+        result = contender.run_settled()
         assert case.judge(contender, result).identical == 1
         spoilt = result.copy()
         spoilt[0, 0, 0] ^= 1
@@ -95,9 +96,7 @@ def test_enlarging_measures_models_networks_and_bicubic(
     assert case.title == "enlarge x2, 22x20 RGB uint8"
     assert {it.model for it in case.contenders} == {"sr-x4", "rclut", "sr-x4-tiny", "FSRCNN", "ESPCN", "bicubic"}
     for contender in case.contenders:
-        if contender.settle:
-            contender.settle()
-        result = contender.run()
+        result = contender.run_settled()
         assert result.shape == (40, 44, 3)
         verdict = case.judge(contender, result)
         if contender.model == "bicubic":
@@ -114,7 +113,7 @@ def test_denoising_measures_a_model_and_another_method(
     plan = Plan(find_present(("opencv",)), tmp_path, (1,), photo=picture, size=(30, 22))
     case = make_denoising_case(plan)
     (contender,) = case.contenders
-    assert contender.run().shape == picture.shape
+    assert contender.run_settled().shape == picture.shape
     assert judge_models(picture, {})(contender, picture).note == "another method"
 
 
@@ -122,3 +121,26 @@ def test_rclut_of_random_tables_runs(picture: np.ndarray) -> None:
     model = make_rclut()
     assert model.scale == 4
     assert model.apply(picture[:4, :4], backend="numpy").shape == (16, 16, 3)
+
+
+def test_a_program_that_fails_is_left_out_and_told_of(
+    picture: np.ndarray, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_make: object, _scale: int) -> object:
+        def prepare(_picture: object, _threads: int) -> None:
+            raise RuntimeError("no such\nlayer")
+
+        return prepare
+
+    monkeypatch.setattr(spatial, "SCALE", 2)
+    monkeypatch.setattr(spatial, "open_builtin", lambda _name: load(tiny_model))
+    monkeypatch.setattr(networks, "make_opencv_network", refuse)
+    said: list[str] = []
+    rows = run_cases(
+        ("enlarge",), engines=("opencv",), threads=(1,), photo=picture, size=(20, 22), rounds=1, announce=said.append
+    )
+    assert [row["model"] for row in rows] == ["bicubic"]
+    assert said[1:] == [
+        f"Left out: OpenCV {name}, enlarge x2, 11x10 RGB uint8: RuntimeError: no such layer"
+        for name in networks.NETWORKS
+    ]
