@@ -16,16 +16,17 @@ from colour_models import (
     make_look,
     pictures,
 )
+from fast_backends import FAST_BACKENDS
 from fresh_python import run_python
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from lutkit_runtime.cube import Arithmetic
-from lutkit_runtime.engine import Model, available_backends
+from lutkit_runtime.engine import Model
 from lutkit_runtime.errors import InputError, ProgramError
 from lutkit_runtime.ops.predictor import sample_thumbnail
 
-FAST = [name for name in available_backends() if name != "numpy"]
+FAST = [name for name in FAST_BACKENDS if name != "numpy"]
 DEPTHS = (np.uint8, np.uint16, np.float32)
 
 

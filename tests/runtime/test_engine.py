@@ -6,6 +6,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from fast_backends import FAST_BACKENDS
+from fresh_python import run_python
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategies import Filled, fill_tables, filled_programs, images
@@ -13,7 +15,7 @@ from strategies import Filled, fill_tables, filled_programs, images
 import lutkit_runtime
 from lutkit.families import mulut
 from lutkit.families.spatial import read_patterns
-from lutkit_runtime.engine import Model, available_backends
+from lutkit_runtime.engine import Model, available_backends, backends
 from lutkit_runtime.errors import BackendError, InputError, ProgramError
 from lutkit_runtime.lattice import Lattice
 from lutkit_runtime.ops import Add, Ensemble, Lookup, Requantise
@@ -43,7 +45,7 @@ def deepen(codes: np.ndarray, dtype: type) -> np.ndarray:
     images(largest=8),
     st.integers(1, 9),
     st.sampled_from([None, 1, 2, 7]),
-    st.sampled_from(["auto", *available_backends()]),
+    st.sampled_from(["auto", *FAST_BACKENDS]),
 )
 def test_same_bytes_from_every_backend_tile_and_thread_count(
     filled: Filled, image: np.ndarray, tile: int, threads: int | None, backend: str
@@ -142,12 +144,60 @@ def test_refuses_counts_below_one(fields: dict[str, int]) -> None:
         make_model().apply(draw_image(4, 4), **fields)
 
 
-def test_backends_are_known_by_name() -> None:
+def test_backends_are_known_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backends, "find_obstacle", lambda: "this machine has no NVIDIA driver: use the backend cpu")
     assert available_backends() == ("numpy", "cpu")
     with pytest.raises(BackendError, match="'quantum' is unknown; use auto, numpy, cpu"):
         make_model().apply(draw_image(4, 4), backend="quantum")
     with pytest.raises(BackendError, match=r"'cuda' cannot be used: .*use the backend cpu"):
         make_model().apply(draw_image(4, 4), backend="cuda")
+
+
+def test_the_simulator_of_a_gpu_is_used_where_it_is_asked_for_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backends, "find_obstacle", lambda: None)
+    for simulated, chosen in ((True, "cpu"), (False, "cuda")):
+        monkeypatch.setattr(backends, "is_simulated", lambda simulated=simulated: simulated)
+        assert backends.find_backend("auto").name == chosen
+        assert backends.find_backend("cuda").name == "cuda"
+
+
+def test_a_machine_without_a_gpu_never_imports_its_kernels() -> None:
+    code = (
+        "import sys, numpy, lutkit_runtime\n"
+        "from lutkit_runtime.engine.backends import find_backend\n"
+        "from lutkit_runtime.kernels.cuda import device\n"
+        "device.find_gpu_obstacle = lambda: 'there is none'\n"
+        "print(find_backend('auto').name, 'numba_cuda' in sys.modules, 'numba.cuda' in sys.modules)"
+    )
+    assert run_python(code, NUMBA_ENABLE_CUDASIM="0").split() == ["cpu", "False", "False"]
+
+
+@pytest.mark.parametrize("depth", [np.uint8, np.uint16, np.float32])
+def test_the_result_goes_where_it_is_wanted(depth: type) -> None:
+    image = deepen(draw_image(5, 6, 4), depth)
+    out = np.empty((10, 12, 4), depth)
+    assert make_model().apply(image, out=out) is out
+    assert out.tobytes() == make_model().apply(image).tobytes()
+
+
+@pytest.mark.parametrize(
+    ("out", "message"),
+    [
+        (np.empty((8, 8, 3), np.uint16), "out has uint16 samples"),
+        (np.empty((8, 7, 3), np.uint8), r"shape \(8, 7, 3\)"),
+        (np.empty((8, 16, 3), np.uint8)[:, ::2], "in C order"),
+        ([1], "of type list"),
+    ],
+)
+def test_refuses_to_fill_what_is_no_result(out: object, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        make_model().apply(draw_image(4, 4, 3), out=out)
+
+
+def test_refuses_to_overwrite_the_image() -> None:
+    memory = np.zeros(2 * 48, np.uint8)
+    with pytest.raises(InputError, match="overlaps"):
+        make_model(scale=1).apply(memory[:48].reshape(4, 4, 3), out=memory[3:51].reshape(4, 4, 3))
 
 
 def test_progress_counts_the_tiles() -> None:
@@ -222,7 +272,7 @@ def read_published(shared_data: Path) -> Model:
 
 
 @pytest.mark.data
-@pytest.mark.parametrize("backend", available_backends())
+@pytest.mark.parametrize("backend", FAST_BACKENDS)
 def test_published_set5_bit_for_bit(shared_data: Path, backend: str) -> None:
     folder = shared_data / "published" / "mulut-x4-sdy-x2"
     model = read_published(shared_data)
@@ -240,6 +290,6 @@ def test_published_set5_bit_for_bit(shared_data: Path, backend: str) -> None:
 def test_published_stages_equal_the_independent_results(shared_data: Path, kind: str) -> None:
     stored = np.load(shared_data / "oracles" / "mulut_stage.npz")
     model = read_published(shared_data)
-    for backend in available_backends():
+    for backend in FAST_BACKENDS:
         result = model.apply(stored[f"input_{kind}"], backend=backend)
         np.testing.assert_array_equal(result, stored[f"stage2_{kind}"])

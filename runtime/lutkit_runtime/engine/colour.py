@@ -153,11 +153,11 @@ class ColoursOnHost:
         return self._finish_blend is not None and op.output == leaving and starts_from_the_picture and is_plain
 
 
-def check_colours(image: Image) -> None:
-    """Raise InputError unless an image has the channels that a program for colours needs."""
-    if image.ndim != 3 or image.shape[2] not in (3, 4):
+def check_colours(shape: tuple[int, ...]) -> None:
+    """Raise InputError unless an image of such a shape has the channels that a program for colours needs."""
+    if len(shape) != 3 or shape[2] not in (3, 4):
         raise InputError(
-            f"image has shape {image.shape}, but the model changes colours: use (H, W, 3) or (H, W, 4); "
+            f"image has shape {shape}, but the model changes colours: use (H, W, 3) or (H, W, 4); "
             "numpy.stack([gray] * 3, axis=-1) makes one of a gray image"
         )
 

@@ -27,17 +27,50 @@ def check_image(image: Image, *, finite: bool = True) -> None:
     """Raise InputError unless an image can be processed: its type, shape, size and, on demand, finite samples."""
     if not isinstance(image, np.ndarray):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise InputError(f"image is of type {type(image).__name__}; hand in a NumPy array")
-    if image.dtype.newbyteorder("=") not in _DEPTHS:
-        raise InputError(f"image has samples of type {image.dtype}; use uint8, uint16 or float32")
-    if image.ndim not in (2, 3) or (image.ndim == 3 and image.shape[2] not in (2, 3, 4)):
-        raise InputError(
-            f"image has shape {image.shape}; use (H, W) for gray, (H, W, 2) for gray and alpha, "
-            "(H, W, 3) for RGB or (H, W, 4) for RGB and alpha"
-        )
-    if image.size == 0:
-        raise InputError(f"image has shape {image.shape}, which holds no pixels; use one of at least 1 x 1")
+    check_layout(image.shape, image.dtype)
     if finite and image.dtype.kind == "f":
         _check_finite(image)
+
+
+def check_layout(shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    """Raise InputError unless an image of such a shape and type can be processed."""
+    if dtype.newbyteorder("=") not in _DEPTHS:
+        raise InputError(f"image has samples of type {dtype}; use uint8, uint16 or float32")
+    if len(shape) not in (2, 3) or (len(shape) == 3 and shape[2] not in (2, 3, 4)):
+        raise InputError(
+            f"image has shape {shape}; use (H, W) for gray, (H, W, 2) for gray and alpha, "
+            "(H, W, 3) for RGB or (H, W, 4) for RGB and alpha"
+        )
+    if 0 in shape:
+        raise InputError(f"image has shape {shape}, which holds no pixels; use one of at least 1 x 1")
+
+
+Layout = tuple[tuple[int, ...], np.dtype[Any]]
+"""Shape and type of an image."""
+
+
+def check_result(out: Layout, wanted: Layout) -> None:
+    """Raise InputError unless an array that is to be filled has the shape and type of the result."""
+    if out != wanted:
+        raise InputError(f"out has {out[1]} samples and shape {out[0]}; the result has {wanted[1]} and {wanted[0]}")
+
+
+def make_result(image: Image, scale: int, out: Image | None = None) -> Image:
+    """Return an array for what becomes of an image, `out` where it is given.
+
+    Raises InputError where `out` cannot be used: another shape or type, not in C order, read-only, or overlapping.
+    """
+    wanted = (*(side * scale for side in image.shape[:2]), *image.shape[2:]), image.dtype.newbyteorder("=")
+    if out is None:
+        return np.empty(*wanted)
+    if not isinstance(out, np.ndarray):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InputError(f"out is of type {type(out).__name__}; hand in a NumPy array")
+    check_result((out.shape, out.dtype), wanted)
+    if not (out.flags.c_contiguous and out.flags.writeable):
+        raise InputError("out is not an array in C order that may be written to; make one with numpy.empty")
+    if np.may_share_memory(image, out):
+        raise InputError("out overlaps the image; give an array of its own")
+    return out
 
 
 def _check_finite(image: NDArray[Any]) -> None:

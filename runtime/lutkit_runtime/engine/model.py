@@ -7,17 +7,20 @@ from collections.abc import Callable, Generator, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, cast
 
 from lutkit_runtime.engine.backends import Backend, Runner, find_backend
 from lutkit_runtime.engine.colour import ColourRunner, check_colours, use_native_order
-from lutkit_runtime.engine.conversion import Image, Piece, check_image, has_alpha, scale_alpha, to_codes
+from lutkit_runtime.engine.conversion import Image, Piece, check_image, has_alpha, make_result, scale_alpha, to_codes
 from lutkit_runtime.engine.streaming import AHEAD, apply_to_all
 from lutkit_runtime.engine.tiling import cut_image
 from lutkit_runtime.errors import InputError
+from lutkit_runtime.kernels.cuda.device import is_device_array
 from lutkit_runtime.program import Colour, Program, Tables
+
+if TYPE_CHECKING:
+    from lutkit_runtime.engine.cuda_colours import ColoursOnDevice
+    from lutkit_runtime.engine.cuda_planes import ChannelsOnDevice
 
 Progress = Callable[[int, int], None]
 """Called after every tile with the number of tiles done and in all."""
@@ -84,8 +87,10 @@ class Model:
         tile: int | None = None,
         progress: Progress | None = None,
         on_compile: Callable[[], None] | None = None,
+        out: Any = None,
+        stream: Any = None,
         **parameters: float,
-    ) -> Image:
+    ) -> Any:
         """Run the model on an image.
 
         Parameters
@@ -95,6 +100,8 @@ class Model:
             clipped to 0 and 1. A program for each channel works in 8 bits: other depths are rounded to it and come
             back from it. A program for colours needs three of them and works at the image's own depth; floats may lie
             outside 0 to 1, in the result too, and not a number counts as the lowest colour.
+            An image on the GPU, which is whatever has ``__cuda_array_interface__`` (torch, CuPy, numba-cuda; any
+            strides), stays there, and so does the result.
         threads : int, optional
             How many threads may compute; all cores by default. More than there are count as all.
         backend : str
@@ -107,18 +114,27 @@ class Model:
         on_compile : callable, optional
             Called once, without arguments, before the first kernel that has to be compiled (a few seconds; later
             processes load it instead).
+        out : array, optional
+            Where the result goes: of its shape and type, in C order, and apart from `image`; on the GPU where the image
+            is, then with any strides.
+        stream : stream or int, optional
+            For images on the GPU: the CUDA stream of any library, or its address. By default the one that is current in
+            torch or CuPy where the image is theirs, else the default stream. Nothing waits for the kernels, except that
+            images of floats are looked through for what is no number, and pictures with a predictor or with an alpha to
+            be enlarged are copied to this machine's memory.
         **parameters : float
             Parameters of the program by name, such as ``strength=0.5``; `Program.parameters` has defaults and ranges.
 
         Returns
         -------
         array of the same type and channels, (H * scale, W * scale[, channels])
-            Alpha is enlarged bilinearly at its own depth.
+            Alpha is enlarged bilinearly at its own depth. `out` where it is given; for an image on the GPU a torch tensor
+            or CuPy array where the image is one, else a device array of numba-cuda.
 
         Raises
         ------
         InputError
-            Where the image, `threads` or `tile` cannot be used: wrong type or shape, no pixels; gray for a program for
+            Where the image, `threads`, `tile` or `out` cannot be used: wrong type or shape, no pixels; gray for a program for
             colours; NaN or infinity for one for each channel.
         BackendError
             Where the backend is unknown or cannot run on this machine.
@@ -128,14 +144,16 @@ class Model:
         for name, value in (("threads", threads), ("tile", tile)):
             if value is not None and value < 1:
                 raise InputError(f"{name} is {value}; use 1 or more")
+        if is_device_array(image):
+            return self._apply_on_device(image, backend, tile, out, stream, progress, parameters)
         chosen = find_backend(backend)
         check_image(image, finite=self.program.colour is not Colour.RGB)
         filled = self.program.fill_parameters(parameters)
         if self.program.colour is Colour.RGB:
-            return self._apply_colours(image, chosen, threads, tile, filled, progress, on_compile)
+            return self._apply_colours(image, chosen, threads, tile, filled, progress, on_compile, out)
         scale = self.scale
         height, width = image.shape[:2]
-        out = np.empty((height * scale, width * scale, *image.shape[2:]), image.dtype.newbyteorder("="))
+        out = make_result(image, scale, out)
         tiles = cut_image(height, width, self.program.halo, tile, chosen.pixels_per_tile)
         run = self._prepare(chosen)
         with chosen.announcing(on_compile):
@@ -156,10 +174,11 @@ class Model:
         parameters: Mapping[str, float],
         progress: Progress | None,
         on_compile: Callable[[], None] | None,
+        out: Image | None,
     ) -> Image:
-        check_colours(image)
+        check_colours(image.shape)
+        out = make_result(image, 1, out)
         image = use_native_order(image)
-        out = np.empty(image.shape, image.dtype)
         height, width = image.shape[:2]
         tiles = cut_image(height, width, 0, tile, backend.pixels_per_tile)
         with backend.announcing(on_compile):
@@ -211,6 +230,33 @@ class Model:
         run = partial(self.apply, threads=threads, backend=backend, tile=tile, on_compile=on_compile, **parameters)
         return apply_to_all(run, frames, ahead)
 
+    def _apply_on_device(
+        self,
+        image: Any,
+        backend: str,
+        tile: int | None,
+        out: Any,
+        stream: Any,
+        progress: Progress | None,
+        parameters: Mapping[str, float],
+    ) -> Any:
+        """Run the model on an image that lies on the GPU."""
+        if backend not in ("auto", "cuda"):
+            raise InputError(f"image lies on the GPU, where backend '{backend}' cannot read it: use the backend cuda")
+        chosen = find_backend("cuda")
+        from lutkit_runtime.engine.cuda_images import ResultOnDevice, apply_channels, apply_colours
+
+        filled = self.program.fill_parameters(parameters)
+        scale = self.scale
+        result = ResultOnDevice(image, scale, out, stream)
+        if self.program.colour is Colour.RGB:
+            runner = cast("ColoursOnDevice", self._prepare_colours(chosen))
+            apply_colours(runner, result, filled, looks_first=any(op.is_global for op in self.program.ops))
+        else:
+            channels = cast("ChannelsOnDevice", self._prepare(chosen))
+            apply_channels(channels, result, scale, self.program.halo, tile, chosen.pixels_per_tile, progress)
+        return result.hand_out()
+
     def adapt(self, image: Image) -> dict[str, Any]:
         """Return what the model makes of a whole picture before it changes a pixel: predicted weights, fused tables.
 
@@ -231,7 +277,7 @@ class Model:
         if self.program.colour is not Colour.RGB:
             raise InputError("the model works on each channel by itself; it adapts nothing to a picture")
         check_image(image, finite=False)
-        check_colours(image)
+        check_colours(image.shape)
         return self._prepare_colours(find_backend("numpy")).evaluate_global(use_native_order(image))
 
     def _prepare(self, backend: Backend) -> Runner:

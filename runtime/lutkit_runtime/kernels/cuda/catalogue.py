@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from lutkit_runtime.kernels.cuda import (
     axis_lookup,
     fixed_point,
+    images,
     plane_lines,
     stage_gradient_lines,
     stage_lines,
@@ -24,6 +25,7 @@ def every_kernel() -> Iterator[Kernel]:
             stage_lines,
             window,
             axis_lookup,
+            images,
             fixed_point,
             stage_gradient_lines,
             window_gradient,

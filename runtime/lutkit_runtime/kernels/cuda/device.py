@@ -48,6 +48,11 @@ def has_gpu() -> bool:
     return not is_simulated() and find_obstacle() is None
 
 
+def is_device_array(image: object) -> bool:
+    """Whether an array lies on the GPU: that of any library, or one of the simulator."""
+    return hasattr(image, "__cuda_array_interface__") or (is_simulated() and hasattr(type(image), "__cuda_ndarray__"))
+
+
 def describe_device() -> str:
     """Return the name of the GPU that kernels run on; only where `find_obstacle` found none."""
     if is_simulated():

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lutkit_runtime.kernels.cuda.compiling import cuda
+from lutkit_runtime.kernels.cuda.device import is_simulated
 
 
 @dataclass(frozen=True)
@@ -131,8 +132,8 @@ class Session:
         """Return planes whatever they hold."""
         return Planes(self.empty(colours * channels * height * width, dtype), colours, channels, height, width)
 
-    def release(self, planes: Planes) -> None:
-        """Give the buffer of planes back before the run ends."""
+    def release(self, planes: Planes | Picture) -> None:
+        """Give the buffer of planes, or of a picture, back before the run ends."""
         for place, buffer in enumerate(self._taken):
             if buffer is planes.flat:
                 self._pool.give_back(self.stream, self._taken.pop(place))
@@ -145,8 +146,10 @@ class Session:
         self._taken.clear()
 
 
-def _name_stream(stream: Any) -> Any:
-    return (getattr(stream, "handle", None) and str(stream.handle)) or 0
+def _name_stream(stream: Any) -> int:
+    """Return the address of a stream of numba-cuda; 0 is the default one."""
+    handle = getattr(stream, "handle", None)
+    return int(getattr(handle, "value", handle) or 0) if handle is not None else 0
 
 
 def _round_up(size: int) -> int:
@@ -155,11 +158,59 @@ def _round_up(size: int) -> int:
     return -(-size // step) * step
 
 
+def copy_to_host(array: Any, stream: Any = 0) -> NDArray[Any]:
+    """Return a dense device array as it is once all work before on the stream is done."""
+    out = array.copy_to_host(stream=stream)
+    if stream:
+        stream.synchronize()
+    return np.asarray(out)
+
+
 def download(planes: Planes, stream: Any = 0) -> NDArray[Any]:
     """Return planes (colours, channels, H, W) as they are once all work before on the stream is done."""
     shape = (planes.colours, planes.channels, planes.height, planes.width)
-    flat = planes.flat[: planes.size]
-    out = flat.copy_to_host(stream=stream)
-    if stream:
-        stream.synchronize()
-    return np.asarray(out).reshape(shape)
+    return copy_to_host(planes.flat[: planes.size], stream).reshape(shape)
+
+
+def view_image(image: Any, stream: Any) -> Any:
+    """Return an object with ``__cuda_array_interface__``, (H, W) or (H, W, channels), as a device array of three axes.
+
+    It is a view of the same memory. What another stream was still writing there is waited for where the object names it.
+    """
+    if is_simulated():
+        return image if len(image.shape) == 3 else image[:, :, None]
+    description = dict(image.__cuda_array_interface__)
+    if len(description["shape"]) == 2:
+        strides = description.get("strides")
+        description["shape"] = (*description["shape"], 1)
+        description["strides"] = strides and (*strides, np.dtype(description["typestr"]).itemsize)
+    given = description.get("stream")
+    same = given is not None and given == _name_stream(stream)
+    return cuda.from_cuda_array_interface(description, owner=image, sync=not same)
+
+
+def describe_image(image: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Return shape and type of an object with ``__cuda_array_interface__``."""
+    if is_simulated():
+        return tuple(image.shape), np.dtype(image.dtype)
+    description = image.__cuda_array_interface__
+    return tuple(description["shape"]), np.dtype(description["typestr"])
+
+
+def allocate(shape: tuple[int, ...], dtype: Any, stream: Any) -> Any:
+    """Return a new device array, whatever it holds."""
+    return cuda.device_array(shape, dtype, stream=stream)
+
+
+def open_stream(stream: Any) -> Any:
+    """Return a stream of numba-cuda for one of any library, or its address; 0 for None, the default stream.
+
+    Streams of torch, of CuPy and of whatever has ``__cuda_stream__`` are known.
+    """
+    if stream is None or is_simulated():
+        return 0
+    if hasattr(stream, "__cuda_stream__"):
+        _, address = stream.__cuda_stream__()
+    else:
+        address = getattr(stream, "cuda_stream", getattr(stream, "ptr", stream))
+    return cuda.external_stream(address) if isinstance(address, int) and address else address

@@ -123,12 +123,3 @@ def pad_planes(count, source, height, width, rows, columns, to_height, to_width,
         plane, place = _I(i // samples), _I(i % samples)
         row, column = rows[_I(place // to_width)], columns[_I(place % to_width)]
         out[_I(first + i)] = source[_I(_I(_I(_I(plane * height) + row) * width) + column)]
-
-
-@kernel("uint8[::1], int32, int32, int32, int32, uint8[::1]")
-def gather_colours(count, image, channels, colours, first, pixels, out):
-    """Write the colours of an interleaved image of bytes as planes; one thread per sample of the planes."""
-    i = _I(cuda.grid(1))
-    if i < count:
-        plane, pixel = _I(i // pixels), _I(i % pixels)
-        out[i] = image[_I(_I(pixel * channels) + _I(first + plane))]

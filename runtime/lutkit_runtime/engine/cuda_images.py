@@ -1,0 +1,225 @@
+"""Models on images that lie on the GPU: in and out without a copy to this machine's memory. Imports the CUDA kernels.
+
+An image is whatever has ``__cuda_array_interface__``, such as a torch tensor or a CuPy array, with any strides.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lutkit_runtime.engine.colour import check_colours
+from lutkit_runtime.engine.conversion import check_layout, check_result, scale_alpha
+from lutkit_runtime.engine.cuda_planes import ChannelsOnDevice
+from lutkit_runtime.engine.tiling import Span, cut_image
+from lutkit_runtime.errors import InputError
+from lutkit_runtime.kernels.cuda.device import is_device_array
+from lutkit_runtime.kernels.cuda.images import READERS, WRITERS, copy_channels, find_faults
+from lutkit_runtime.kernels.cuda.memory import (
+    Picture,
+    Planes,
+    Session,
+    allocate,
+    copy_to_host,
+    describe_image,
+    open_stream,
+    upload,
+    view_image,
+)
+
+if TYPE_CHECKING:
+    from lutkit_runtime.engine.cuda_colours import ColoursOnDevice
+
+DeviceImage = Any
+"""A device array of numba-cuda, (H, W, channels), any strides."""
+
+Progress = Callable[[int, int], None]
+
+
+class ResultOnDevice:
+    """Where the result of an image on the GPU goes, and the stream on which it is made.
+
+    Parameters
+    ----------
+    image : object with ``__cuda_array_interface__``
+        What is given.
+    scale : int
+    out : object with ``__cuda_array_interface__``, optional
+        What is to be filled; made anew by default.
+    stream : stream, or its address, optional
+        On which the kernels are launched; by default that which is current in the library that `image` is of, if it is
+        torch or CuPy, else the default stream.
+
+    Raises
+    ------
+    InputError
+        Where image or `out` cannot be used.
+    """
+
+    def __init__(self, image: Any, scale: int, out: Any = None, stream: Any = None) -> None:
+        self.stream = open_stream(_find_stream(image) if stream is None else stream)
+        given, dtype = describe_image(image)
+        check_layout(given, dtype)
+        height, width, *channels = given
+        shape = (height * scale, width * scale, *channels)
+        if out is None:
+            made = allocate(shape, dtype, self.stream)
+        elif is_device_array(out):
+            made = out
+            check_result(describe_image(out), (shape, dtype))
+        else:
+            raise InputError(f"out is of type {type(out).__name__}, but the image lies on the GPU: give an array there")
+        self.given, self.made = view_image(image, self.stream), view_image(made, self.stream)
+        self.shape = shape
+        self.has_alpha = len(shape) == 3 and shape[2] in (2, 4)
+        self._image, self._result, self._is_new = image, made, out is None
+
+    @property
+    def colours(self) -> int:
+        """Number of channels that are not alpha."""
+        return self.given.shape[2] - self.has_alpha
+
+    def hand_out(self) -> Any:
+        """Return the result: `out`, or a torch tensor or CuPy array where the image is one, else a device array."""
+        library = _find_library(self._image)
+        if not self._is_new or library is None:
+            return self._result
+        if library.__name__ == "torch":
+            return library.as_tensor(self._result, device=self._image.device)
+        return library.asarray(self._result)
+
+
+def _find_library(image: Any) -> Any:
+    """Return torch or CuPy where the image is of it: whoever made it has imported it."""
+    name = type(image).__module__.partition(".")[0]
+    return sys.modules.get(name) if name in ("torch", "cupy") else None
+
+
+def _find_stream(image: Any) -> Any:
+    """Return the current stream of the library that an image is of, or None."""
+    library = _find_library(image)
+    if library is None:
+        return None
+    if library.__name__ == "torch":
+        return library.cuda.current_stream(image.device)
+    return library.cuda.get_current_stream()
+
+
+def apply_channels(
+    runner: ChannelsOnDevice,
+    result: ResultOnDevice,
+    scale: int,
+    halo: int,
+    tile: int | None,
+    pixels: int,
+    progress: Progress | None,
+) -> None:
+    """Run a program for each channel on an image on the GPU, tile by tile.
+
+    Raises InputError where a sample is not a finite number, which is looked for in images of floats only, because it
+    waits for the GPU.
+    """
+    given, made, stream = result.given, result.made, result.stream
+    height, width = given.shape[:2]
+    depth = str(given.dtype)
+    if depth == "float32":
+        _refuse_faults(given, stream)
+    tiles = cut_image(height, width, halo, tile, pixels)
+    for done, (rows, columns) in enumerate(tiles, 1):
+        with runner.pool.session(stream) as session:
+            planes = _read_planes(session, given, result.colours, rows, columns)
+            _write_planes(session, runner.program.run(session, planes), made, rows, columns, scale)
+        if progress is not None:
+            progress(done, len(tiles))
+    if result.has_alpha:
+        _scale_alpha(result, scale)
+
+
+def _read_planes(session: Session, image: DeviceImage, colours: int, rows: Span, columns: Span) -> Planes:
+    height, width = rows.last - rows.first, columns.last - columns.first
+    planes = session.empty_planes(colours, 1, height, width, np.uint8)
+    reader = READERS[str(image.dtype)]
+    reader.launch(planes.size, session.stream, image, rows.first, columns.first, height, width, planes.flat)
+    return planes
+
+
+def _write_planes(session: Session, planes: Planes, image: DeviceImage, rows: Span, columns: Span, scale: int) -> None:
+    kept = rows.kept(scale), columns.kept(scale)
+    height, width = (span.stop - span.start for span in kept)
+    WRITERS[str(image.dtype)].launch(
+        planes.count * height * width,
+        session.stream,
+        planes.flat,
+        planes.height,
+        planes.width,
+        kept[0].start,
+        kept[1].start,
+        height,
+        width,
+        rows.written(scale).start,
+        columns.written(scale).start,
+        image,
+    )
+
+
+def _refuse_faults(image: DeviceImage, stream: Any) -> None:
+    faults = upload(np.zeros(1, np.int32), stream)
+    find_faults.launch(image.shape[0] * image.shape[1], stream, image, faults)
+    if copy_to_host(faults, stream)[0]:
+        raise InputError("image has samples that are not finite numbers; replace them first")
+
+
+def _scale_alpha(result: ResultOnDevice, scale: int) -> None:
+    """Enlarge alpha as for other images: in this machine's memory, because OpenCV does it."""
+    alpha = result.given.shape[2] - 1
+    height, width = result.made.shape[:2]
+    if scale == 1:
+        copy_channels.launch(height * width, result.stream, result.given, alpha, result.made)
+        return
+    small = download_image(result.given, result.stream)
+    large = np.zeros((height, width, alpha + 1), small.dtype)
+    scale_alpha(small, scale, large)
+    enlarged = upload(large, result.stream).reshape(large.shape)
+    copy_channels.launch(height * width, result.stream, enlarged, alpha, result.made)
+
+
+def apply_colours(
+    runner: ColoursOnDevice, result: ResultOnDevice, parameters: Mapping[str, float], *, looks_first: bool
+) -> None:
+    """Run a program for colours on an image on the GPU.
+
+    With `looks_first`, a network of the program sees the whole picture first, in this machine's memory.
+    Raises InputError where the image has not the channels of colours.
+    """
+    check_colours(result.shape)
+    height, width, channels = result.given.shape
+    pixels, stream = height * width, result.stream
+    run = runner.prepare_on_device(download_image(result.given, stream) if looks_first else None, parameters)
+    with runner.pool.session(stream) as session:
+        given, made = (_lie_dense(session, image) for image in (result.given, result.made))
+        if given is not result.given:
+            copy_channels.launch(pixels, stream, result.given, 0, given)
+        run(session, *(Picture(image.reshape(-1), height, width, channels) for image in (given, made)))
+        if made is not result.made:
+            copy_channels.launch(pixels, stream, made, 0, result.made)
+
+
+def download_image(image: DeviceImage, stream: Any) -> NDArray[Any]:
+    """Return an image of any strides as it is once all work before on the stream is done."""
+    dense = image
+    if not image.is_c_contiguous():
+        dense = allocate(tuple(image.shape), image.dtype, stream)
+        copy_channels.launch(image.shape[0] * image.shape[1], stream, image, 0, dense)
+    return copy_to_host(dense, stream)
+
+
+def _lie_dense(session: Session, image: DeviceImage) -> DeviceImage:
+    """Return an image in C order: the image itself, or room for one."""
+    if image.is_c_contiguous():
+        return image
+    room = session.empty(image.size, image.dtype)
+    return room[: image.size].reshape(image.shape)
