@@ -1,5 +1,6 @@
 # pyright: basic
-"""The CUDA kernel of a fused stage, and of a single lookup. Imports compiling, rounding and stage_layout's constants.
+"""The CUDA kernel of a fused stage, and of a single lookup. Imports compiling, rounding, four_samples and
+stage_layout's constants.
 
 A thread does one pixel of one plane: under each turn it adds up what the lookups give, turns the block back, and rounds
 the sum. Entries of a block are read as 32-bit words of four bytes, biased to be positive, and multiplied two at a time:
@@ -13,6 +14,7 @@ import functools
 import numpy as np
 
 from lutkit_runtime.kernels.cuda.compiling import Kernel, cuda, device_function, kernel
+from lutkit_runtime.kernels.cuda.four_samples import FOUR, load_constant_four
 from lutkit_runtime.kernels.cuda.rounding import round_half_even
 from lutkit_runtime.kernels.stage_layout import DIAGONAL, STRIDE_BITS
 
@@ -137,11 +139,27 @@ def _make_words(side):
     turned_back = _find_turned_back(side)
 
     @device_function
-    def add_row(table, at, weight, lanes):
-        for word in range(words):
-            four = table[at + word]
-            lanes[2 * word] = _U(lanes[2 * word] + _U(weight * _U(four & _PAIRS)))
-            lanes[2 * word + 1] = _U(lanes[2 * word + 1] + _U(weight * _U(_U(four >> _U(8)) & _PAIRS)))
+    def add_word(four, weight, lanes, word):
+        lanes[2 * word] = _U(lanes[2 * word] + _U(weight * _U(four & _PAIRS)))
+        lanes[2 * word + 1] = _U(lanes[2 * word + 1] + _U(weight * _U(_U(four >> _U(8)) & _PAIRS)))
+
+    if words % FOUR == 0:
+
+        @device_function
+        def add_row(table, at, weight, lanes):
+            for word in range(0, words, FOUR):
+                one, two, three, four = load_constant_four(table, _I(at + word))
+                add_word(one, weight, lanes, word)
+                add_word(two, weight, lanes, word + 1)
+                add_word(three, weight, lanes, word + 2)
+                add_word(four, weight, lanes, word + 3)
+
+    else:
+
+        @device_function
+        def add_row(table, at, weight, lanes):
+            for word in range(words):
+                add_word(table[at + word], weight, lanes, word)
 
     @device_function
     def add_turn(
