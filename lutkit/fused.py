@@ -7,7 +7,7 @@ Imports torch and the runtime. The forward pass is the arithmetic that `lutkit a
 None where the device has none after all (a package is missing, the GPU is too old). Where nothing is found, or where
 the program is no chain of fused stages (`claim_program`), `lutkit.trainable` runs the ops one by one in torch.
 
-**A twin for another device** is one module (``lutkit/fused_cuda.py`` beside ``lutkit/fused_cpu.py``) and one line in
+**A twin for another device** is one module, as ``lutkit/fused_cuda.py`` is beside ``lutkit/fused_cpu.py``, and one line in
 `STAGE_KERNELS`. It is given and returns tensors that lie on its device, contiguous, of the types that `StageKernels`
 says; it works on torch's current stream, copies nothing to the host and waits for nothing. Rounding of tables,
 straight-through gradients and the order of stages are written here, once for all devices.
@@ -27,7 +27,7 @@ from lutkit_runtime.kernels.stage_claim import Stage, claim_stage
 from lutkit_runtime.ops import Ensemble, Lookup, ReconstructedConvolution, Requantise
 from lutkit_runtime.program import Program
 
-STAGE_KERNELS: dict[str, str] = {"cpu": "lutkit.fused_cpu"}
+STAGE_KERNELS: dict[str, str] = {"cpu": "lutkit.fused_cpu", "cuda": "lutkit.fused_cuda"}
 """Type of a device to the module that has its kernels; imported when used."""
 
 STORAGES = {"int8": torch.int8, "int16": torch.int16}
