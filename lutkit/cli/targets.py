@@ -142,8 +142,8 @@ def read_destination(output: str | None, sources: Sequence[Source], suffixes: Co
     if output != STANDARD_STREAM:
         if path.is_dir() or output.endswith(("/", os.sep)) or not path.suffix:
             return Folder(path)
-        if path.suffix.lower() not in {suffix for source in sources for suffix in list_suffixes(source, suffixes)}:
-            able = sorted(list_suffixes(sources[0], suffixes) if sources else suffixes)
+        able = sorted({suffix for source in sources for suffix in list_suffixes(source, suffixes)})
+        if sources and path.suffix.lower() not in able:
             raise click.UsageError(f"cannot write '{path.suffix}' files: use one of {', '.join(able)}")
     if len(sources) > 1:
         place = "stdout" if output == STANDARD_STREAM else f"the one file {output}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from lutkit_runtime.errors import LutkitError
@@ -12,13 +11,8 @@ class VideoError(LutkitError):
     """A video cannot be read or written."""
 
 
-def import_av(path: Path) -> Any:
+def import_av() -> Any:
     """Return the module `av`.
-
-    Parameters
-    ----------
-    path : Path
-        The video that it is needed for, for the message.
 
     Raises
     ------
@@ -30,7 +24,7 @@ def import_av(path: Path) -> Any:
     except ModuleNotFoundError as problem:
         if problem.name != "av":
             raise
-        raise VideoError(f"{path}: videos need PyAV: run pip install 'lutkit[video]'") from None
+        raise VideoError("videos need PyAV: run pip install 'lutkit[video]'") from None
     return av
 
 

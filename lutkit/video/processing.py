@@ -60,7 +60,7 @@ class Reporter:
 
 def check_encoding(target: Path, settings: VideoSettings) -> None:
     """Raise VideoError unless a video of this name can be encoded, as far as can be told without reading the other."""
-    import_av(target)
+    import_av()
     choose_encoder(target.suffix, settings.wish)
 
 

@@ -94,7 +94,7 @@ class VideoReader:
         self._path = path
         self._cut = cut
         self._busy = threading.Lock()
-        av = import_av(path)
+        av = import_av()
         self._errors = (av.error.FFmpegError, ValueError, OSError)
         try:
             self._container: Any = av.open(str(path))
@@ -113,6 +113,7 @@ class VideoReader:
             self._walk = self._decode()
             self._waiting, first = self._find_first()
             self._begin = self._time_of(first)
+            self._size = (first.width, first.height)
             duration = self._container.duration
             facts = describe_video(self._stream, first, Fraction(duration, av.time_base) if duration else None)
             self.facts: VideoFacts = replace(facts, frames=self._count(facts))
@@ -197,12 +198,13 @@ class VideoReader:
         base = self._stream.time_base
         length = last.duration * base or 1 / self.facts.rate
         end = (last.time * base) + length + self.shift
-        for packet, frame in walk:
-            # Streams are interleaved to within a second.
-            if frame is not None and self._time_of(frame) * base > end + 1:
-                break
-            if packet is not None and _seconds(packet) < end:
-                waiting.append(packet)
+        with contextlib.suppress(VideoError):  # damage that comes after what was asked for
+            for packet, frame in walk:
+                # Streams are interleaved to within a second.
+                if frame is not None and self._time_of(frame) * base > end + 1:
+                    break
+                if packet is not None and _seconds(packet) < end:
+                    waiting.append(packet)
         yield Step(self._release([packet for packet in waiting if _seconds(packet) < end], None), None)
 
     def _release(self, waiting: list[Any], time: int | None) -> list[Any]:
@@ -229,8 +231,8 @@ class VideoReader:
     def _take(self, frame: Any) -> VideoFrame:
         if frame.is_corrupt:
             raise self._explain_damage("the frame is damaged")
-        if (frame.width, frame.height) != (self._stream.codec_context.width, self._stream.codec_context.height):
-            width, height = self._stream.codec_context.width, self._stream.codec_context.height
+        if (frame.width, frame.height) != self._size:
+            width, height = self._size
             raise self._explain_damage(f"the size changes from {width}x{height} to {frame.width}x{frame.height}")
         time = self._time_of(frame)
         if self._last is not None and time <= self._last:
@@ -318,7 +320,7 @@ class VideoReader:
         return left if self._cut.frames is None else min(left, self._cut.frames)
 
     def _find_stream(self) -> Any:
-        av = import_av(self._path)
+        av = import_av()
         found = [stream for stream in self._container.streams.video if not _is_cover(stream)]
         if not found:
             kinds = ", ".join(sorted({stream.type for stream in self._container.streams})) or "nothing"

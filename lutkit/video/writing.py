@@ -61,7 +61,7 @@ class VideoWriter:
         pixel_aspect: Fraction | None,
         threads: int | None = None,
     ) -> None:
-        av = import_av(target)
+        av = import_av()
         self._target = target
         self._choice = choice
         self._size = size
