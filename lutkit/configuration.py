@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 import msgspec
 
@@ -16,6 +16,10 @@ from lutkit_runtime.errors import DataError
 
 Model = TypeVar("Model")
 Plan = TypeVar("Plan")
+
+Precision = Literal["auto", "fp32", "tf32", "bf16"]
+"""Numbers of matrix products and convolutions. fp32: float32. tf32: factors rounded to 10 bits of fraction, on NVIDIA GPUs
+only. bf16: results rounded to 7 bits of fraction. auto: what the device does in hardware and the kind of network bears."""
 
 
 class Origin(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -54,6 +58,8 @@ class RunConfig(msgspec.Struct, Generic[Model, Plan], frozen=True, forbid_unknow
         Folders of photos; None is generated images, or photos held out from `data`.
     start : str or None
         Folder of a run whose networks training starts from; None is networks drawn at random.
+    precision : str
+        In what numbers networks are trained.
     origin : Origin or None
         Of imported networks, to whose training recipe, seed and folders say nothing.
     """
@@ -67,6 +73,7 @@ class RunConfig(msgspec.Struct, Generic[Model, Plan], frozen=True, forbid_unknow
     data: str | None = None
     val: str | None = None
     start: str | None = None
+    precision: Precision = "auto"
     origin: Origin | None = None
 
     @property

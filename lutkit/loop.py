@@ -200,20 +200,20 @@ class Loop:
     def _save(
         self, optimiser: torch.optim.Optimizer, rng: np.random.Generator, progress: Progress, average: _Average
     ) -> None:
-        if not self.crew.leads:
-            return
-        save_checkpoint(
-            self.checkpoint,
-            {
-                "model": self.objective.module.state_dict(),
-                "average": average.values,
-                "optimiser": optimiser.state_dict(),
-                "patches": json.dumps(rng.bit_generator.state),
-                "progress": dict(vars(progress)),
-                "made_by": json.dumps(self._describe()),
-                "helpers": self.objective.helpers(),
-            },
-        )
+        if self.crew.leads:
+            save_checkpoint(
+                self.checkpoint,
+                {
+                    "model": self.objective.module.state_dict(),
+                    "average": average.values,
+                    "optimiser": optimiser.state_dict(),
+                    "patches": json.dumps(rng.bit_generator.state),
+                    "progress": dict(vars(progress)),
+                    "made_by": json.dumps(self._describe()),
+                    "helpers": self.objective.helpers(),
+                },
+            )
+        self.crew.meet()
 
     def _restore(
         self,

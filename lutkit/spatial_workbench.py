@@ -14,6 +14,7 @@ from lutkit.families import Family, find_family
 from lutkit.families.spatial import check_task
 from lutkit.objective import PatchObjective, Teach
 from lutkit.photos import GENERATED_NOTE, Photos, gather_photos, validation_photos
+from lutkit.precision import takes_bfloat16
 from lutkit.recipe import Recipe, Schedule
 from lutkit.run import Run
 from lutkit.spatial_transfer import make_artefact, measure_transfer, transfer_in_full, transfer_networks
@@ -37,16 +38,6 @@ from lutkit_runtime.program import Program
 
 NETWORK_VALIDATION_SIDE = 48
 """Networks are validated on crops of this side (before enlargement): evaluating them at every sample is slow."""
-
-
-def has_fast_bfloat16(device: torch.device) -> bool:
-    """Return whether a device computes bfloat16 matrix products in hardware."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
-    from llvmlite.binding import get_host_cpu_features
-
-    features = get_host_cpu_features()
-    return bool(features.get("avx512bf16") or features.get("amx-bf16"))
 
 
 class SpatialWorkbench:
@@ -87,7 +78,9 @@ class SpatialWorkbench:
     def build(self, config: AnyConfig, materials: Photos, device: torch.device) -> Training:
         """Return the run's networks with its photos."""
         task, recipe = config.task, config.recipe
-        model = NetworkModel(self._family, config.model, low_precision=has_fast_bfloat16(device))
+        model = NetworkModel(
+            self._family, config.model, low_precision=takes_bfloat16(config.precision, device, bears=True)
+        )
         model.module.to(device)
         crops = [_crop_pair(pair, task.scale, NETWORK_VALIDATION_SIDE) for pair in materials.pairs]
 

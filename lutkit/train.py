@@ -12,6 +12,7 @@ from lutkit.configuration import AnyConfig
 from lutkit.families import find_family
 from lutkit.loop import Loop, Progress, check_tensorboard
 from lutkit.parallel import ALONE, Crew, find_place
+from lutkit.precision import multiply_in
 from lutkit.run import Run
 from lutkit.workbench import Watch, find_workbench
 from lutkit_runtime.errors import DataError
@@ -74,11 +75,16 @@ def train(
     if not resume and crew.leads:
         run.clear()
         run.write_config(config)
+
+    def validate(step: int) -> float:
+        with multiply_in("fp32"):
+            return training.validate(step)
+
     loop = Loop(
         objective=training.objective,
         recipe=config.recipe,
         unit=1.0,
-        validate=training.validate,
+        validate=validate,
         seed=config.seed,
         checkpoint=run.checkpoint_file,
         log=run.log_file,
@@ -87,7 +93,8 @@ def train(
         crew=crew,
     )
     try:
-        progress = loop.run(resume=resume)
+        with multiply_in(config.precision):
+            progress = loop.run(resume=resume)
     except BaseException:
         # A new run without a checkpoint cannot be resumed: what is left would only keep the next one from starting.
         if crew.leads and not resume and not run.checkpoint_file.exists():

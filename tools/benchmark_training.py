@@ -32,7 +32,7 @@ from lutkit.allocator import keep_large_buffers
 from lutkit.benchmark import Contender, measure_interleaved
 from lutkit.families import mulut
 from lutkit.generated import render_dead_leaves
-from lutkit.spatial_workbench import has_fast_bfloat16
+from lutkit.precision import has_fast_bfloat16
 from lutkit.threads import settle_threads
 from lutkit.trainable import NetworkModel, TableModel, Trainable
 from lutkit_runtime.engine import Model

@@ -82,6 +82,12 @@ class _Windows(click.ParamType):
 @click.option("--steps", type=click.IntRange(min=1), help="Optimisation steps; default: the preset's.")
 @click.option("--start", type=PATH, help="Run whose networks training starts from.")
 @click.option("--config", type=PATH, help="JSON or TOML file of fields that differ from the preset.")
+@click.option(
+    "--precision",
+    type=click.Choice(["auto", "fp32", "tf32", "bf16"]),
+    help="Numbers in which networks are computed while training; default: auto, what the device does fast and the family "
+    "bears.",
+)
 @optional_seed_option
 @device_option
 @click.option("--tensorboard", is_flag=True, help="Write event files for TensorBoard into the run.")

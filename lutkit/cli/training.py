@@ -36,6 +36,7 @@ def make_config(
     rc: tuple[int, ...] | None = None,
     unpaired: bool | None = None,
     start: Path | None = None,
+    precision: str | None = None,
 ) -> AnyConfig:
     """Return the configuration that options mean: the preset, then the `--config` file, then the options.
 
@@ -74,6 +75,7 @@ def make_config(
         "sigma": sigma,
         "quality": quality,
         "seed": seed,
+        "precision": precision,
         "model": {
             **_leave_out_none({"task": task, "scale": scale, "training": "unpaired" if unpaired else None}),
             **choose_windows(made.model, rc),

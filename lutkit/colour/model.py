@@ -103,6 +103,8 @@ class AdaptiveModel:
         As in `lutkit_runtime.ops.colour_lookup.Cube`.
     strength : float
         How strongly pictures are changed, as `lutkit_runtime.ops.blend.Blend` mixes them.
+    low_precision : bool
+        Let training compute the predictor in bfloat16; evaluation and transfer never do.
     """
 
     def __init__(
@@ -112,11 +114,13 @@ class AdaptiveModel:
         *,
         stretch: float = PUBLISHED_STRETCH,
         strength: float = 1.0,
+        low_precision: bool = False,
     ) -> None:
         self.module = module
         self._interpolation = interpolation
         self._stretch = stretch
         self._strength = strength
+        self._low_precision = low_precision
 
     @property
     def bases(self) -> torch.Tensor:
@@ -135,7 +139,10 @@ class AdaptiveModel:
         outputs : list of float32 (3, H, W), unclipped
         weights : float32 (N, K)
         """
-        weights = self.module.predict(torch.cat([shrink(picture[None], self.module.side) for picture in pictures]))
+        thumbnails = torch.cat([shrink(picture[None], self.module.side) for picture in pictures])
+        low = self._low_precision and torch.is_grad_enabled()
+        with torch.autocast(thumbnails.device.type, torch.bfloat16, enabled=low):
+            weights = self.module.predict(thumbnails).float()
         cubes = fuse(weights, self.module.tables())
         outputs = [
             self._mix(picture, look_up(picture[None], cube[None], self._interpolation, self._stretch)[0])

@@ -23,6 +23,7 @@ from lutkit.evaluate import Pair, Restore, mean_finite_psnr, score_pairs
 from lutkit.families import Family
 from lutkit.families.adaptive_3dlut import PREDICTOR, AdaptiveConfig, build_program, check_task
 from lutkit.photos import GENERATED_NOTE
+from lutkit.precision import takes_bfloat16
 from lutkit.recipe import ColourRecipe, Schedule
 from lutkit.run import Run
 from lutkit.workbench import Fidelity, FinetuneJob, Finetuning, OptionError, Trained, Training, TransferOptions, Watch
@@ -67,7 +68,8 @@ class ColourWorkbench:
     def build(self, config: AnyConfig, materials: Pictures, device: torch.device) -> Training:
         """Return the run's model with its pictures."""
         module = AdaptiveModule(config.model).to(device)
-        model = AdaptiveModel(module, CubeInterpolation(config.model.interpolation))
+        low = takes_bfloat16(config.precision, device, bears=False)
+        model = AdaptiveModel(module, CubeInterpolation(config.model.interpolation), low_precision=low)
         if config.model.training == "unpaired":
             objective = UnpairedObjective(model, config.recipe, materials.source, config.seed)
         else:
