@@ -6,6 +6,9 @@ from typing import Any
 
 from lutkit_runtime.errors import LutkitError
 
+_OLDEST = 18
+"""Major version of PyAV, the first that hands rounding to swscale and colour tags to frames; as the extra says."""
+
 
 class VideoError(LutkitError):
     """A video cannot be read or written."""
@@ -17,7 +20,7 @@ def import_av() -> Any:
     Raises
     ------
     VideoError
-        Where PyAV is not installed, with the line that installs it.
+        Where PyAV is not installed or too old, with the line that installs it.
     """
     try:
         import av
@@ -25,6 +28,8 @@ def import_av() -> Any:
         if problem.name != "av":
             raise
         raise VideoError("videos need PyAV: run pip install 'lutkit[video]'") from None
+    if int(av.__version__.partition(".")[0]) < _OLDEST:
+        raise VideoError(f"videos need PyAV {_OLDEST}, not {av.__version__}: run pip install -U 'lutkit[video]'")
     return av
 
 

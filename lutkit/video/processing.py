@@ -126,7 +126,7 @@ def _copy_through(
 ) -> int:
     if not settings.strip:
         writer.describe(reader.container.metadata, reader.stream.metadata)
-    for note in (*writer.copy(reader.copied), *map(_describe_left_out, reader.left_out())):
+    for note in (*writer.copy(reader.copied), *map(_describe_left_out, reader.left_out)):
         reporter.note(note)
     count = 0
     with closing(fetch_ahead(reader.steps())) as steps:

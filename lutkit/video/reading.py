@@ -1,6 +1,6 @@
 """Read a video: frames as arrays, upright, with their times, and the packets of the streams that are copied.
 
-Imports `colours`, `library` and `probing`; PyAV where it is used.
+Imports `colours`, `library`, `opening` and `probing`.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 from lutkit.video.colours import ToPixels
 from lutkit.video.library import VideoError, import_av, shorten
+from lutkit.video.opening import choose_stream, open_container, sort_streams
 from lutkit.video.probing import VideoFacts, describe_video
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_COPIED = ("audio", "subtitle", "data", "attachment")
 _MOST_PACKETS = 256
 """Packets that are handed on together at most: streams may go on for long where no frame comes."""
 
@@ -96,17 +96,13 @@ class VideoReader:
         self._busy = threading.Lock()
         av = import_av()
         self._errors = (av.error.FFmpegError, ValueError, OSError)
+        self._container = open_container(path)
         try:
-            self._container: Any = av.open(str(path))
-        except self._errors as problem:
-            raise self._explain_opening(problem) from problem
-        try:
-            self._stream = self._find_stream()
-            self._check_size(max_pixels)
+            self._stream = choose_stream(self._container, max_pixels)
             self._stream.thread_type = "AUTO"
             if threads is not None:
                 self._stream.codec_context.thread_count = threads
-            self.copied = self._find_copied()
+            self.copied, self.left_out = sort_streams(self._container, self._stream)
             self._opens = Fraction(self._container.start_time or 0, 1_000_000)
             self._taken = 0
             self._last: int | None = None
@@ -319,39 +315,6 @@ class VideoReader:
         left = max(1, facts.frames - skipped)
         return left if self._cut.frames is None else min(left, self._cut.frames)
 
-    def _find_stream(self) -> Any:
-        av = import_av()
-        found = [stream for stream in self._container.streams.video if not _is_cover(stream)]
-        if not found:
-            kinds = ", ".join(sorted({stream.type for stream in self._container.streams})) or "nothing"
-            raise VideoError(f"{self._path}: holds no video, only {kinds}; name a video")
-        best = self._container.streams.best("video")
-        stream = best if best in found else found[0]
-        if stream.codec_context is None:
-            raise VideoError(f"{self._path}: PyAV {av.__version__} has no decoder for this video; convert it first")
-        return stream
-
-    def _check_size(self, max_pixels: int) -> None:
-        width, height = self._stream.codec_context.width, self._stream.codec_context.height
-        if width * height > max_pixels:
-            raise VideoError(
-                f"{self._path}: frames of {width}x{height} are more than {max_pixels} pixels: raise --max-pixels"
-            )
-
-    def _find_copied(self) -> list[Any]:
-        return [stream for stream in self._container.streams if stream.type in _COPIED]
-
-    def left_out(self) -> list[Any]:
-        """Return the streams that are neither read nor offered for copying."""
-        return [
-            stream for stream in self._container.streams if stream is not self._stream and stream.type not in _COPIED
-        ]
-
-    def _explain_opening(self, problem: BaseException) -> VideoError:
-        if isinstance(problem, FileNotFoundError | PermissionError | IsADirectoryError):
-            return VideoError(f"{self._path}: {shorten(problem)}; check the name and the permissions")
-        return VideoError(f"{self._path}: is no video, or damaged ({shorten(problem)}); check the file")
-
     def _explain_damage(self, reason: str) -> VideoError:
         count = self._taken
         if not count:
@@ -365,8 +328,3 @@ class VideoReader:
 
 def _seconds(packet: Any) -> Fraction:
     return Fraction(packet.pts if packet.pts is not None else packet.dts) * packet.time_base
-
-
-def _is_cover(stream: Any) -> bool:
-    """Tell whether a stream is a picture of a cover rather than a video."""
-    return bool(stream.disposition & type(stream.disposition).attached_pic)
