@@ -157,7 +157,7 @@ def command(
     the same bytes, in percent of the time taken (roofline); the time in times that of lutkit with the same threads; the
     largest difference from the reference in levels (floats: in units of 1), and the share of identical samples.
     """
-    from lutkit.benchmark.engines import ENGINES, list_obstacles
+    from lutkit.benchmark.engines import ENGINES, find_present, list_obstacles
     from lutkit.benchmark.machine import describe_machine
     from lutkit.benchmark.running import CASES, SECONDS, run_cases
     from lutkit.benchmark.table import format_table
@@ -177,7 +177,8 @@ def command(
         photo = read_photo(image)
     chosen = None if model is None else _open_model(model)
     wanted = engines or tuple(ENGINES)
-    click.echo(describe_machine(), err=True)
+    versions = ", ".join(f"{ENGINES[key].title} {version}" for key, version in find_present(wanted).items())
+    click.echo(f"{describe_machine()}; {versions}" if versions else describe_machine(), err=True)
     obstacles = list_obstacles(wanted)
     if obstacles:
         click.echo(f"Not measured: {'; '.join(obstacles)}.", err=True)

@@ -144,3 +144,19 @@ def test_a_program_that_fails_is_left_out_and_told_of(
         f"Left out: OpenCV {name}, enlarge x2, 11x10 RGB uint8: RuntimeError: no such layer"
         for name in networks.NETWORKS
     ]
+
+
+def test_a_gpu_is_one_more_engine(picture: np.ndarray, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = load(tiny_model)
+    asked: list[str] = []
+    apply = type(model).apply
+
+    def apply_anywhere(self: object, image: np.ndarray, *, backend: str, threads: int) -> np.ndarray:
+        asked.append(backend)
+        return apply(self, image, backend="numpy", threads=threads)
+
+    case = make_model_case(Plan({"cuda": "1", "numpy": "2"}, Path(), (1, 2), photo=picture, size=(20, 22)), model)
+    monkeypatch.setattr(type(model), "apply", apply_anywhere)
+    results = {(each.engine, each.threads): each.run_settled() for each in case.contenders}
+    assert asked == ["numpy", "cuda"]
+    assert set(results) == {("NumPy", 1), ("lutkit CUDA", 1)}

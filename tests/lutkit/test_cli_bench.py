@@ -29,7 +29,8 @@ def test_json_is_a_list_of_rows_of_every_engine(tiny_model):
             6, rel=0.02, abs=1e-3 * row["milliseconds"]
         )
         assert (row["max_difference"], row["identical"]) == (0, 1)
-        assert row["machine"]
+        assert result.stderr.startswith(row["machine"] + "; ")
+        assert f"{row['engine']} {row['engine_version']}" in result.stderr.splitlines()[0]
 
 
 def test_text_is_a_table(tiny_model):
