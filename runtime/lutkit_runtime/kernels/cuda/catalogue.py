@@ -6,11 +6,15 @@ from collections.abc import Iterator
 
 from lutkit_runtime.kernels.cuda import (
     axis_lookup,
+    colour_float,
+    colour_mixing,
+    colour_packed,
     fixed_point,
     images,
     plane_lines,
     stage_gradient_lines,
     stage_lines,
+    table_fusion,
     window,
     window_gradient,
 )
@@ -26,6 +30,10 @@ def every_kernel() -> Iterator[Kernel]:
             window,
             axis_lookup,
             images,
+            colour_float,
+            colour_mixing,
+            colour_packed,
+            table_fusion,
             fixed_point,
             stage_gradient_lines,
             window_gradient,

@@ -20,7 +20,7 @@ CODES = 256
 
 _I, _F = np.int32, np.float32
 _0, _HALF = _F(0), _F(0.5)
-_SIXTEENTH_BIT = _F(2**-16)
+_REST = _F(2**-16 + 2**-32)
 
 
 class Depth(enum.Enum):
@@ -77,7 +77,7 @@ def mix(start, changed, amount):
 def make_unit(depth: Depth) -> Any:
     """Return a device function that is the twin of `to_unit`: v / peak, rounded once.
 
-    1 / 255 is 257 / 65 536 (1 + 2**-16 + 2**-32 + …), and 1 / 65 535 likewise: two terms give every quotient, without a
+    1 / 255 is 257 / 65 536 (1 + 2**-16 + 2**-32 + …), and 1 / 65 535 likewise: three terms give every quotient, without a
     division.
     """
     if depth is Depth.FLOAT32:
@@ -92,7 +92,7 @@ def make_unit(depth: Depth) -> Any:
     @device_function
     def unit_code(sample):
         nearly = multiply(_F(sample), factor)
-        return add(nearly, multiply(nearly, _SIXTEENTH_BIT))
+        return add(nearly, multiply(nearly, _REST))
 
     return unit_code
 
