@@ -9,6 +9,7 @@ import time
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from fresh_python import refuse_imports, run_python
 from hypothesis import given
 from hypothesis import strategies as st
 from small_videos import make_pixels
@@ -128,10 +129,25 @@ def test_sizes_are_width_and_height(run, text):
     assert run(b"", size=text).exit_code == 2
 
 
+def test_raw_frames_need_no_pyav(tmp_path):
+    (tmp_path / "same.cube").write_text(SAME)
+    (tmp_path / "in.raw").write_bytes(bytes(range(12)))
+    code = refuse_imports("av") + (
+        "import os\n"
+        f"os.chdir({str(tmp_path)!r})\n"
+        "from lutkit.cli import main\n"
+        "main(['apply', 'in.raw', '-o', 'out.raw', '--rawvideo', '2x2', '-m', 'same.cube'])"
+    )
+    run_python(code)
+    assert (tmp_path / "out.raw").read_bytes() == bytes(range(12))
+
+
 def start(tmp_path, **streams):
     (tmp_path / "same.cube").write_text(SAME)
     command = [sys.executable, "-m", "lutkit", "apply", "-", "--rawvideo", "64x48", "-m", "same.cube"]
-    return subprocess.Popen([*command, "--backend", "numpy"], cwd=tmp_path, stderr=subprocess.PIPE, bufsize=0, **streams)
+    return subprocess.Popen(
+        [*command, "--backend", "numpy"], cwd=tmp_path, stderr=subprocess.PIPE, bufsize=0, **streams
+    )
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="pipes are others there")

@@ -3,12 +3,14 @@
 import itertools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -20,6 +22,10 @@ from PIL import Image
 from small_videos import make_pixels, make_smooth, read_video, write_video
 
 from lutkit.cli import main
+from lutkit.cli.apply import command as apply_command
+from lutkit.video.encoders import ENCODERS
+from lutkit.video.rawvideo import PIXEL_FORMATS
+from lutkit.video.suffixes import CONTAINERS
 from lutkit_runtime.artefact import write_artefact
 from lutkit_runtime.engine import load
 
@@ -382,6 +388,30 @@ def test_without_pyav_one_line_says_what_to_install(tmp_path):
         "print(told.getvalue())"
     )
     assert run_python(code).strip() == "in.mp4: videos need PyAV: run pip install 'lutkit[video]'"
+
+
+def test_a_pyav_that_is_too_old_is_named(run, monkeypatch):
+    write_video(Path("in.mp4"), make_smooth(2))
+    monkeypatch.setattr(av, "__version__", "15.1.0")
+    done = run("in.mp4")
+    assert done.exit_code == 1
+    assert "videos need PyAV 18, not 15.1.0" in done.stderr
+
+
+def test_the_page_about_videos_names_what_there_is():
+    page = (Path(__file__).resolve().parents[2] / "docs/video.md").read_text(encoding="utf-8")
+    options = {option for parameter in apply_command.params for option in parameter.opts if option.startswith("--")}
+    assert set(re.findall(r"--[a-z][a-z-]+", page)) <= options
+    for name in (*ENCODERS, *CONTAINERS, *PIXEL_FORMATS):
+        assert f"`{name}`" in page
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    shown = []
+    model = SimpleNamespace(stream=lambda frames, threads: iter(frames))
+    exec(
+        code.replace("import lutkit_runtime", "").replace("lutkit_runtime.load", "load"),
+        {"load": lambda name: model, "frames": [1, 2], "show": shown.append},
+    )
+    assert shown == [1, 2]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of the terminal are others there")
