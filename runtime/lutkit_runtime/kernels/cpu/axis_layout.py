@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from lutkit_runtime.axis_tables import AxisTables, Layout
 from lutkit_runtime.kernels.cpu.axis_network import AxisNetwork, View
-from lutkit_runtime.kernels.cpu.axis_plan import Part, Plan, plan_network
+from lutkit_runtime.kernels.cpu.axis_plan import Part, Plan, count_groups, plan_network
 from lutkit_runtime.kernels.cpu.axis_sums import LANES
 
 WIDEST_NARROW_SUM = (1 << 15) - 1
@@ -60,6 +60,7 @@ def prepare_network(
     plan = plan_network(network, apart)
     expanded = {lookup.output: lay_out(lookup.tables).expand(tables[lookup.slot]) for lookup in network.lookups}
     wide = join_tables(plan, expanded, np.int32)
+    _finish_maps(plan, wide)
     if _bound_sums(plan, wide) > WIDEST_NARROW_SUM:
         return Prepared(plan, expanded, wide.reshape(-1))
     narrow = _align_rows(plan.rows, np.int16)
@@ -117,6 +118,17 @@ def _show_bytes(view: View, low: int, size: int, count: int) -> NDArray[np.int64
     return np.clip(values - low, 0, size - 1)
 
 
+def _finish_maps(plan: Plan, joined: NDArray[np.int32]) -> None:
+    """Replace the rows of units that only map by the bytes that they make of them: nothing is added to these rows."""
+    layers = [layer for layer in plan.network.layers for _ in range(count_groups(layer))]
+    for unit, layer in zip(plan.units, layers, strict=True):
+        if unit[15]:
+            tap = plan.passes[unit[1], 0]
+            row = int(plan.starts[tap]) // LANES
+            rows = slice(row, row + next(part.rows for part in plan.parts if part.number == tap))
+            joined[rows] = layer.requantise.codes(joined[rows].astype(np.int64)) - layer.offset
+
+
 def _bound_sums(plan: Plan, joined: NDArray[np.int32]) -> int:
     """Return a bound of the magnitude of every sum that occurs on the way, with these entries."""
     largest = np.zeros((len(plan.starts) + 1, LANES), np.int64)
@@ -127,6 +139,8 @@ def _bound_sums(plan: Plan, joined: NDArray[np.int32]) -> int:
     until = largest.cumsum(axis=0)
     bound = 0
     for unit in plan.units:
+        if unit[15]:
+            continue
         passes, terms = plan.passes[unit[1] : unit[2]], plan.terms[unit[3] : unit[4]]
         taps = until[passes[-1, 0] + passes[-1, 1]] - until[passes[0, 0]] if len(passes) else np.zeros(1, np.int64)
         bound = max(bound, int(taps.max() + abs(unit[10]) + (terms[:, 4] * terms[:, 5]).sum()))

@@ -24,11 +24,14 @@ from lutkit_runtime.kernels.cpu.axis_sums import (
     add_nine,
     add_scattered,
     add_three_aligned,
+    map_aligned,
+    map_scattered,
     round_sums,
     take_view,
 )
 from lutkit_runtime.kernels.cpu.compiling import compile_kernel
 from lutkit_runtime.kernels.cpu.dealing import take_next
+from lutkit_runtime.kernels.cpu.turned_blocks import add_turned_once, add_turned_thrice, add_turned_twice
 
 CHUNK = 128
 """Pixels that are summed at once: their sums stay in the first-level cache."""
@@ -96,27 +99,22 @@ def _take_image(planes, plane, height, width, y, maps, line, reach):
 @njit(inline="always")
 def _join_blocks(codes, first_code, turn, side, outputs, totals, first, count):
     """Add a chunk of the last map to the totals of its pixels, each block turned back."""
-    last, end = outputs - _U(1), side - _U(1)
     if turn == 0:
         for x in range(count):
             for k in range(outputs):
                 totals[first + x * outputs + k] = codes[first_code + x * _L + k]
-    elif turn == 2:
+    elif len(side) == 1:
         for x in range(count):
-            for k in range(outputs):
-                totals[first + x * outputs + k] += codes[first_code + x * _L + last - k]
+            totals[first + x] += codes[first_code + x * _L]
     elif turn == 1:
         for x in range(count):
-            for row in range(side):
-                for column in range(side):
-                    to = first + x * outputs + row * side + column
-                    totals[to] += codes[first_code + x * _L + (end - column) * side + row]
+            add_turned_once(totals, first + x * outputs, codes, first_code + x * _L, side)
+    elif turn == 2:
+        for x in range(count):
+            add_turned_twice(totals, first + x * outputs, codes, first_code + x * _L, side)
     else:
         for x in range(count):
-            for row in range(side):
-                for column in range(side):
-                    to = first + x * outputs + row * side + column
-                    totals[to] += codes[first_code + x * _L + column * side + end - row]
+            add_turned_thrice(totals, first + x * outputs, codes, first_code + x * _L, side)
 
 
 @njit(error_model="numpy", forceinline=True)
@@ -139,6 +137,7 @@ def run_network_lines(
     extent: tuple[int, int, int],
     window: tuple[int, int, int, int],
     band: int,
+    pieces: NDArray[np.int64],
     target: tuple[int, int, int, int],
     table: NDArray[np.int16 | np.int32],
     units: NDArray[np.int64],
@@ -172,15 +171,18 @@ def run_network_lines(
     window : (top, bottom, left, right)
         Pixels whose results are wanted.
     band
-        Rows that go through all layers together.
+        Rows that go through all layers together, at most.
+    pieces : (pieces, 3)
+        Plane, first row and last row (exclusive) of every band.
     target : (first, plane, row, pixel)
         Place of the window's first result in `out`, and the distances of planes, rows and pixels.
     table
-        For every tap a row of 16 outputs for every byte that its map can hold.
-    units : (units, 15)
+        For every tap a row of 16 outputs for every byte that its map can hold; of units that only map, what they make.
+    units : (units, 16)
         Runs of 16 outputs of a layer: map made; first pass, end of passes; first term, end of terms; map of the residual
         or -1, distance of its pixels, 1 where every lane has its own or 0, its shift, its mask; start of the sums; what
-        is added after rounding; lowest and highest number in the map; map of the upper bytes, or -1.
+        is added after rounding; lowest and highest number in the map; map of the upper bytes, or -1; 1 where the unit only
+        maps what its one pass reads, lane by lane.
     inverses : (units,)
         1 / divisor.
     taps : (4 turns, taps, 4)
@@ -208,12 +210,11 @@ def run_network_lines(
     workers, counter, out
         As for `run_lines`.
     """
-    number, height, width = extent
-    top, bottom, left, right = window
+    _, height, width = extent
+    top, _, left, right = window
     first_write, plane_write, row_write, pixel_write = target
     bias, inverse, low, high, with_image = ending
     slot_bytes, keep = slots
-    bands = (bottom - top + band - 1) // band
     last = len(layout) - 1
     for worker in prange(workers):
         block = _U(len(side))
@@ -223,11 +224,9 @@ def run_network_lines(
         first_total = _U(worker) * _U(band * width) * outputs
         while True:
             task = take_next(counter)
-            if task >= number * bands:
+            if task >= len(pieces):
                 break
-            plane = task // bands
-            begin = top + (task - plane * bands) * band
-            end = min(begin + band, bottom)
+            plane, begin, end = pieces[task, 0], pieces[task, 1], pieces[task, 2]
             for turn in range(4):
                 slot = (plane * 4 + turn if keep else worker) * slot_bytes
                 first_row = max(0, begin - layout[0, 2])
@@ -244,68 +243,83 @@ def run_network_lines(
                         _find_taps(unit, turn, y, begin, slot, units, passes, taps, layout, rows, places, first_place)
                         for x in range(0, width, CHUNK):
                             count = _U(min(CHUNK, width - x))
-                            start = units[unit, 10]
-                            for i in range(count * _L):
-                                sums[scratch + i] = start
-                            for term in range(units[unit, 3], units[unit, 4]):
-                                take_view(
-                                    maps,
-                                    _find_pixel(terms[term, 0], x, y, begin, slot, layout),
-                                    _U(terms[term, 1]),
-                                    terms[term, 2],
-                                    _I(terms[term, 3]),
-                                    _I(terms[term, 4]),
-                                    seen,
-                                    scratch,
-                                    count,
-                                )
-                                weight = _I(terms[term, 5])
-                                for i in range(count * _L):
-                                    sums[scratch + i] += _I(_I(seen[scratch + i]) * weight)
-                            for step in range(units[unit, 1], units[unit, 2]):
-                                tap = _U(passes[step, 0])
-                                pixel = _U(passes[step, 2])
+                            if units[unit, 15]:
+                                tap = _U(passes[units[unit, 1], 0])
                                 at = first_place + tap
-                                offset = _U(x) * pixel
-                                size, kind = passes[step, 1], passes[step, 3]
-                                if kind == DENSE and size == EIGHT:
-                                    add_eight(maps, table, places, at, starts, tap, offset, pixel, sums, scratch, count)
-                                elif kind == DENSE:
-                                    add_nine(maps, table, places, at, starts, tap, offset, pixel, sums, scratch, count)
-                                elif kind == SCATTERED:
-                                    add_scattered(maps, table, places, at, starts[tap], offset, sums, scratch, count)
-                                elif size == TOGETHER:
-                                    add_three_aligned(
-                                        maps, table, places, at, starts, tap, offset, sums, scratch, count
+                                offset = _U(x) * _L
+                                if passes[units[unit, 1], 3] == SCATTERED:
+                                    map_scattered(maps, table, places, at, starts[tap], offset, codes, scratch, count)
+                                else:
+                                    map_aligned(maps, table, places[at] + offset, starts[tap], codes, scratch, count)
+                            else:
+                                start = units[unit, 10]
+                                for i in range(count * _L):
+                                    sums[scratch + i] = start
+                                for term in range(units[unit, 3], units[unit, 4]):
+                                    take_view(
+                                        maps,
+                                        _find_pixel(terms[term, 0], x, y, begin, slot, layout),
+                                        _U(terms[term, 1]),
+                                        terms[term, 2],
+                                        _I(terms[term, 3]),
+                                        _I(terms[term, 4]),
+                                        seen,
+                                        scratch,
+                                        count,
+                                    )
+                                    weight = _I(terms[term, 5])
+                                    for i in range(count * _L):
+                                        sums[scratch + i] += _I(_I(seen[scratch + i]) * weight)
+                                for step in range(units[unit, 1], units[unit, 2]):
+                                    tap = _U(passes[step, 0])
+                                    pixel = _U(passes[step, 2])
+                                    at = first_place + tap
+                                    offset = _U(x) * pixel
+                                    size, kind = passes[step, 1], passes[step, 3]
+                                    if kind == DENSE and size == EIGHT:
+                                        add_eight(
+                                            maps, table, places, at, starts, tap, offset, pixel, sums, scratch, count
+                                        )
+                                    elif kind == DENSE:
+                                        add_nine(
+                                            maps, table, places, at, starts, tap, offset, pixel, sums, scratch, count
+                                        )
+                                    elif kind == SCATTERED:
+                                        add_scattered(
+                                            maps, table, places, at, starts[tap], offset, sums, scratch, count
+                                        )
+                                    elif size == TOGETHER:
+                                        add_three_aligned(
+                                            maps, table, places, at, starts, tap, offset, sums, scratch, count
+                                        )
+                                    else:
+                                        add_aligned(maps, table, places[at] + offset, starts[tap], sums, scratch, count)
+                                if residual >= 0:
+                                    take_view(
+                                        maps,
+                                        _find_pixel(residual, x, y, begin, slot, layout),
+                                        _U(units[unit, 6]),
+                                        units[unit, 7],
+                                        _I(units[unit, 8]),
+                                        _I(units[unit, 9]),
+                                        seen,
+                                        scratch,
+                                        count,
                                     )
                                 else:
-                                    add_aligned(maps, table, places[at] + offset, starts[tap], sums, scratch, count)
-                            if residual >= 0:
-                                take_view(
-                                    maps,
-                                    _find_pixel(residual, x, y, begin, slot, layout),
-                                    _U(units[unit, 6]),
-                                    units[unit, 7],
-                                    _I(units[unit, 8]),
-                                    _I(units[unit, 9]),
+                                    for i in range(count * _L):
+                                        seen[scratch + i] = 0
+                                round_sums(
+                                    sums,
                                     seen,
                                     scratch,
+                                    inverses[unit],
+                                    _I(units[unit, 11]),
+                                    _I(units[unit, 12]),
+                                    _I(units[unit, 13]),
+                                    codes,
                                     count,
                                 )
-                            else:
-                                for i in range(count * _L):
-                                    seen[scratch + i] = 0
-                            round_sums(
-                                sums,
-                                seen,
-                                scratch,
-                                inverses[unit],
-                                _I(units[unit, 11]),
-                                _I(units[unit, 12]),
-                                _I(units[unit, 13]),
-                                codes,
-                                count,
-                            )
                             to = _U(line + (layout[made, 1] + x) * LANES)
                             for i in range(count * _L):
                                 maps[to + i] = np.uint8(codes[scratch + i])
@@ -315,7 +329,7 @@ def run_network_lines(
                                     maps[to + i] = np.uint8(_I(codes[scratch + i]) >> 8)
                             if made == last:
                                 at = first_total + _U((y - begin) * width + x) * outputs
-                                _join_blocks(codes, scratch, turn, block, outputs, totals, at, count)
+                                _join_blocks(codes, scratch, turn, side, outputs, totals, at, count)
                         _pad_row(maps, line, columns, layout[made, 6], layout[made, 1], width, LANES)
             for y in range(begin, end):
                 for x in range(left, right, CHUNK):

@@ -175,7 +175,10 @@ class _Planner:
         numbers = (layer.requantise.low - layer.offset, layer.highest)
         upper = self._maps.find(layer.output, group, upper=True) if layer.is_wide else -1
         made = self._maps.find(layer.output, group)
-        self._units.append((made, *ends, *residual, start, after, *numbers, upper))
+        kinds = [each[3] for each in self._passes[first_pass:]]
+        alone = kinds in ([ALIGNED], [SCATTERED]) and self._passes[-1][1] != TOGETHER
+        only_maps = alone and not layer.terms and not layer.residual and not layer.is_wide
+        self._units.append((made, *ends, *residual, start, after, *numbers, upper, int(only_maps)))
         self._inverses.append(1 / layer.requantise.divisor)
 
     def _add_taps(self, layer: Layer, group: int) -> None:

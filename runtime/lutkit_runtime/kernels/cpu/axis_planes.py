@@ -18,10 +18,13 @@ from lutkit_runtime.kernels.cpu.dealing import new_counter
 from lutkit_runtime.kernels.cpu.stage import Target
 from lutkit_runtime.ops.ensemble import TURNS
 
-BAND_BYTES = 1 << 19
+BAND_BYTES = 1 << 20
 """About how many bytes the maps of a band have: they fit the second-level cache."""
 
 LEAST_BAND = 16
+
+PIECES = 4
+"""How many bands every thread has at least, where they are not too low for it: the last ones end at about one time."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,9 @@ class Geometry:
     slot: int
 
 
-def place_maps(network: AxisNetwork, height: int, width: int, band: int | None = None, margin: int = 0) -> Geometry:
+def place_maps(
+    network: AxisNetwork, height: int, width: int, band: int | None = None, margin: int = 0, most: int = 1 << 30
+) -> Geometry:
     """Return where the maps of a network stand for planes of a size.
 
     Parameters
@@ -53,19 +58,19 @@ def place_maps(network: AxisNetwork, height: int, width: int, band: int | None =
     network : AxisNetwork
     height, width : int
     band : int, optional
-        Rows at once; a suitable number without it.
+        Rows at once; a suitable number without it, but not more than `most`.
     margin : int
         Pixels around every plane beyond those that taps reach.
     """
     maps = Maps(network)
     if band is None:
-        band = max(LEAST_BAND, BAND_BYTES // (width * sum(maps.step(name) for name in maps.names)))
+        band = min(most, max(LEAST_BAND, BAND_BYTES // (width * sum(maps.step(name) for name in maps.names))))
     layout = np.zeros((len(maps.names), 7), np.int64)
     rows: list[NDArray[Any]] = []
     columns: list[NDArray[Any]] = []
     slot = first_row = first_column = 0
     for number, name in enumerate(maps.names):
-        step, reach, need = maps.step(name), network.reach(name) + margin, network.need(name)
+        step, reach, need = (maps.step(name), network.reach(name) + margin, network.need(name))
         stride = (width + 2 * reach) * step
         layout[number] = step, reach, need, slot, stride, first_row, first_column
         slot += min(height, band + 2 * need) * stride
@@ -106,17 +111,15 @@ def run_network(
 
 
 def run_network_window(
-    prepared: Prepared,
-    planes: NDArray[np.uint8],
-    threads: int | None,
-    window: tuple[slice, slice],
-    target: Target,
+    prepared: Prepared, planes: NDArray[np.uint8], threads: int | None, window: tuple[slice, slice], target: Target
 ) -> None:
     """Run a network for a part of its planes only, and write the result anywhere: see `stage.run_window`."""
     if np.shares_memory(planes, target.flat):
         raise ValueError("the target overlaps the planes; give an array of its own")
-    geometry = place_maps(prepared.network, *planes.shape[1:])
+    height = window[0].stop - window[0].start
     with limit_threads(threads) as workers:
+        most = max(LEAST_BAND, -(-height * len(planes) // (PIECES * workers)))
+        geometry = place_maps(prepared.network, *planes.shape[1:], most=most)
         maps = np.empty(workers * geometry.slot, np.uint8)
         _run(prepared, geometry, planes, window, target, maps, workers)
 
@@ -165,6 +168,7 @@ def _run(
         (planes.shape[0], planes.shape[1], planes.shape[2]),
         (top, bottom, left, right),
         geometry.band,
+        _cut_planes(len(planes), top, bottom, geometry.band),
         (target.first, target.plane, target.row, target.pixel),
         prepared.table,
         plan.units,
@@ -195,3 +199,9 @@ def _run(
         new_counter(),
         target.flat,
     )
+
+
+def _cut_planes(count: int, top: int, bottom: int, band: int) -> NDArray[np.int64]:
+    """Return the bands of planes that `run_network_lines` deals out, (bands, 3)."""
+    starts = range(top, bottom, band)
+    return np.array([(plane, start, min(start + band, bottom)) for plane in range(count) for start in starts], np.int64)

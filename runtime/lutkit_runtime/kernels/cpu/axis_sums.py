@@ -32,7 +32,11 @@ _L = _U(LANES)
 @njit(error_model="numpy", forceinline=True)
 def take_view(maps, place, step, each, shift, mask, seen, first, count):
     """Gather what a unit adds that is not looked up, less its offset: every lane has its own, or all the only one."""
-    if each:
+    if each and shift == 0:
+        kept = np.uint8(mask)
+        for i in range(count * _L):
+            seen[first + i] = maps[place + i] & kept
+    elif each:
         for i in range(count * _L):
             seen[first + i] = _I(_I(maps[place + i]) >> shift) & mask
     else:
@@ -45,10 +49,10 @@ def take_view(maps, place, step, each, shift, mask, seen, first, count):
 @njit(inline="always")
 def add_eight(maps, table, places, at, starts, tap, offset, step, sums, first, count):
     """Twin of `AxisLookup.reference` for eight taps."""
-    p0, p1, p2, p3 = places[at], places[at + _U(1)], places[at + _U(2)], places[at + _U(3)]
-    p4, p5, p6, p7 = places[at + _U(4)], places[at + _U(5)], places[at + _U(6)], places[at + _U(7)]
-    t0, t1, t2, t3 = starts[tap], starts[tap + _U(1)], starts[tap + _U(2)], starts[tap + _U(3)]
-    t4, t5, t6, t7 = starts[tap + _U(4)], starts[tap + _U(5)], starts[tap + _U(6)], starts[tap + _U(7)]
+    p0, p1, p2, p3 = (places[at], places[at + _U(1)], places[at + _U(2)], places[at + _U(3)])
+    p4, p5, p6, p7 = (places[at + _U(4)], places[at + _U(5)], places[at + _U(6)], places[at + _U(7)])
+    t0, t1, t2, t3 = (starts[tap], starts[tap + _U(1)], starts[tap + _U(2)], starts[tap + _U(3)])
+    t4, t5, t6, t7 = (starts[tap + _U(4)], starts[tap + _U(5)], starts[tap + _U(6)], starts[tap + _U(7)])
     for x in range(count):
         here = offset + x * step
         r0 = t0 + _U(maps[p0 + here]) * _L
@@ -77,10 +81,10 @@ def add_eight(maps, table, places, at, starts, tap, offset, step, sums, first, c
 @njit(inline="always")
 def add_nine(maps, table, places, at, starts, tap, offset, step, sums, first, count):
     """Twin of `AxisLookup.reference` for nine taps: those of 3 x 3 pixels, without a second pass for the last."""
-    p0, p1, p2, p3 = places[at], places[at + _U(1)], places[at + _U(2)], places[at + _U(3)]
-    p4, p5, p6, p7 = places[at + _U(4)], places[at + _U(5)], places[at + _U(6)], places[at + _U(7)]
-    t0, t1, t2, t3 = starts[tap], starts[tap + _U(1)], starts[tap + _U(2)], starts[tap + _U(3)]
-    t4, t5, t6, t7 = starts[tap + _U(4)], starts[tap + _U(5)], starts[tap + _U(6)], starts[tap + _U(7)]
+    p0, p1, p2, p3 = (places[at], places[at + _U(1)], places[at + _U(2)], places[at + _U(3)])
+    p4, p5, p6, p7 = (places[at + _U(4)], places[at + _U(5)], places[at + _U(6)], places[at + _U(7)])
+    t0, t1, t2, t3 = (starts[tap], starts[tap + _U(1)], starts[tap + _U(2)], starts[tap + _U(3)])
+    t4, t5, t6, t7 = (starts[tap + _U(4)], starts[tap + _U(5)], starts[tap + _U(6)], starts[tap + _U(7)])
     p8, t8 = places[at + _U(8)], starts[tap + _U(8)]
     for x in range(count):
         here = offset + x * step
@@ -142,6 +146,26 @@ def add_scattered(maps, table, places, at, start, offset, sums, first, count):
         to = first + x * _L
         for k in range(_L):
             sums[to + k] += table[start + _U(maps[places[at + k] + here]) * _L + k]
+
+
+@njit(error_model="numpy", forceinline=True)
+def map_aligned(maps, table, place, start, codes, first, count):
+    """Twin of `AxisLookup.reference` and of the rounding that follows, for one depthwise tap and nothing to add."""
+    for x in range(count):
+        here = place + x * _L
+        to = first + x * _L
+        for k in range(_L):
+            codes[to + k] = np.uint16(table[start + _U(maps[here + k]) * _L + k])
+
+
+@njit(error_model="numpy", forceinline=True)
+def map_scattered(maps, table, places, at, start, offset, codes, first, count):
+    """As `map_aligned` for taps that stand at an offset of their own in every lane."""
+    for x in range(count):
+        here = offset + x * _L
+        to = first + x * _L
+        for k in range(_L):
+            codes[to + k] = np.uint16(table[start + _U(maps[places[at + k] + here]) * _L + k])
 
 
 @njit(error_model="numpy", forceinline=True)

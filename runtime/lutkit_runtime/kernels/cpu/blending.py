@@ -9,11 +9,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import prange
+from numba import njit, prange
 from numpy.typing import NDArray
 
 from lutkit_runtime.kernels.cpu.compiling import compile_kernel, limit_threads, pass_as_writable
 from lutkit_runtime.ops.blend import LARGEST_BASE
+
+_U = np.uint64
 
 CHUNK = 1 << 14
 """Pixels that a thread takes at a time."""
@@ -39,8 +41,8 @@ def blend_pictures(
     """
     if not (base.flags.c_contiguous and changed.flags.c_contiguous and out.flags.c_contiguous):
         return False
-    channels = base.shape[2]
-    pixels = base.size // channels
+    channels = (0,) * base.shape[2]
+    pixels = base.size // base.shape[2]
     arguments = (pass_as_writable(base.reshape(-1)), changed.reshape(-1), np.float32(amount))
     with limit_threads(threads):
         if base.dtype.kind == "f":
@@ -51,6 +53,21 @@ def blend_pictures(
     return True
 
 
+@njit(error_model="numpy", forceinline=True)
+def _blend_code(base, changed, amount, peak):
+    """Twin of `Blend.mix` and `scale_to_depth` for one sample."""
+    start = np.float32(base) / peak
+    mixed = start + amount * (changed - start)
+    return np.int32(min(max(mixed * peak + np.float32(0.5), np.float32(0)), peak))
+
+
+@njit(error_model="numpy", forceinline=True)
+def _blend_float(base, changed, amount, largest):
+    """Twin of `Blend.mix` for one sample; comparisons with what is no number are false."""
+    start = min(max(base, -largest), largest) if base == base else np.float32(0)
+    return start + amount * (changed - start)
+
+
 @compile_kernel(parallel=True)
 def _blend_codes(
     base: NDArray[Any],
@@ -58,20 +75,22 @@ def _blend_codes(
     amount: np.float32,
     peak: np.float32,
     out: NDArray[Any],
-    channels: int,
+    channels: tuple[int, ...],
     pixels: int,
 ) -> None:
-    """Twin of `Blend.mix` and `scale_to_depth` for integer pictures, flat; alpha is copied."""
+    """Blend integer pictures, flat; alpha is copied. `channels` is as long as a pixel has samples."""
     for chunk in prange((pixels + CHUNK - 1) // CHUNK):
-        for pixel in range(chunk * CHUNK, min((chunk + 1) * CHUNK, pixels)):
-            at, of = pixel * channels, pixel * 3
-            for channel in range(3):
-                start = np.float32(base[at + channel]) / peak
-                mixed = start + amount * (changed[of + channel] - start)
-                code = min(max(mixed * peak + np.float32(0.5), np.float32(0)), peak)
-                out[at + channel] = int(code)
-            if channels == 4:
-                out[at + 3] = base[at + 3]
+        begin, end = _U(chunk * CHUNK), _U(min((chunk + 1) * CHUNK, pixels))
+        if len(channels) == 3:
+            for at in range(begin * _U(3), end * _U(3)):
+                out[at] = _blend_code(base[at], changed[at], amount, peak)
+        else:
+            for pixel in range(begin, end):
+                at, of = pixel * _U(4), pixel * _U(3)
+                out[at] = _blend_code(base[at], changed[of], amount, peak)
+                out[at + _U(1)] = _blend_code(base[at + _U(1)], changed[of + _U(1)], amount, peak)
+                out[at + _U(2)] = _blend_code(base[at + _U(2)], changed[of + _U(2)], amount, peak)
+                out[at + _U(3)] = base[at + _U(3)]
 
 
 @compile_kernel(parallel=True)
@@ -81,17 +100,19 @@ def _blend_floats(
     amount: np.float32,
     largest: np.float32,
     out: NDArray[np.float32],
-    channels: int,
+    channels: tuple[int, ...],
     pixels: int,
 ) -> None:
-    """Twin of `Blend.mix` for pictures of floats, flat; alpha is copied."""
+    """Blend pictures of floats, flat; alpha is copied. `channels` is as long as a pixel has samples."""
     for chunk in prange((pixels + CHUNK - 1) // CHUNK):
-        for pixel in range(chunk * CHUNK, min((chunk + 1) * CHUNK, pixels)):
-            at, of = pixel * channels, pixel * 3
-            for channel in range(3):
-                # comparisons with what is no number are false
-                bounded = base[at + channel]
-                start = min(max(bounded, -largest), largest) if bounded == bounded else np.float32(0)
-                out[at + channel] = start + amount * (changed[of + channel] - start)
-            if channels == 4:
-                out[at + 3] = base[at + 3]
+        begin, end = _U(chunk * CHUNK), _U(min((chunk + 1) * CHUNK, pixels))
+        if len(channels) == 3:
+            for at in range(begin * _U(3), end * _U(3)):
+                out[at] = _blend_float(base[at], changed[at], amount, largest)
+        else:
+            for pixel in range(begin, end):
+                at, of = pixel * _U(4), pixel * _U(3)
+                out[at] = _blend_float(base[at], changed[of], amount, largest)
+                out[at + _U(1)] = _blend_float(base[at + _U(1)], changed[of + _U(1)], amount, largest)
+                out[at + _U(2)] = _blend_float(base[at + _U(2)], changed[of + _U(2)], amount, largest)
+                out[at + _U(3)] = base[at + _U(3)]

@@ -6,6 +6,7 @@ plane turned by ``rot90``, turned back.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import Any
 
@@ -115,7 +116,7 @@ def code_maps(
     uint8, (4, P, H, W), 0 to 254
         For turn r, what the op makes of ``rot90(planes, r)``, turned back.
     """
-    return _run(op, table, thresholds, planes, threads, with_sums=False)[0]
+    return run_window(prepare_window(op, table, thresholds), planes, threads)[0]
 
 
 def code_maps_and_sums(
@@ -126,35 +127,54 @@ def code_maps_and_sums(
     threads: int | None = None,
 ) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
     """Return the codes as `code_maps` does, and the sums that they stand for; int32, (4, P, H, W)."""
-    return _run(op, table, thresholds, planes, threads, with_sums=True)
+    return run_window(prepare_window(op, table, thresholds), planes, threads, with_sums=True)
 
 
-def _run(
-    op: ReconstructedConvolution,
-    table: NDArray[Any],
-    thresholds: NDArray[np.int32],
-    planes: NDArray[np.uint8],
-    threads: int | None,
-    *,
-    with_sums: bool,
+@dataclass(frozen=True)
+class Window:
+    """A reconstructed convolution with its tables, ready for planes of any size.
+
+    Parameters
+    ----------
+    op : ReconstructedConvolution
+    words : uint64, (N * groups * 256,)
+        See `pack_words`.
+    steps : Steps
+    """
+
+    op: ReconstructedConvolution
+    words: NDArray[np.uint64]
+    steps: Steps
+
+
+def prepare_window(op: ReconstructedConvolution, table: NDArray[Any], thresholds: NDArray[np.int32]) -> Window:
+    """Return a window with its tables and thresholds; see `code_maps`."""
+    return Window(op, pack_words(op, table), find_steps(thresholds, op.largest))
+
+
+def run_window(
+    window: Window, planes: NDArray[np.uint8], threads: int | None = None, *, with_sums: bool = False
 ) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
+    """Return the codes of planes (P, H, W) in each turn, as `code_maps` does, and on demand the sums: else none."""
+    op, steps = window.op, window.steps
+    groups = -(-op.window // LANES)
     count, height, width = planes.shape
     halo = op.halo + SPREAD
     padded = np.pad(planes, ((0, 0), (halo, halo), (halo, halo)), "edge")
-    steps = find_steps(thresholds, op.largest)
     codes = np.empty((TURNS, *planes.shape), np.uint8)
     sums = np.empty(codes.shape if with_sums else (0, 0, 0, 0), np.int32)
     with limit_threads(threads) as workers:
         reconstruct_lines(
             padded.reshape(-1),
             (count, height, width, halo),
-            pack_words(op, table),
-            (op.window, -(-op.window // LANES), op.first),
+            cut_planes(count, height, width),
+            window.words,
+            (op.window, groups, op.first),
             np.int32(_find_bias(op) * op.positions),
             steps.steps,
             (np.int32(steps.low), np.int32(steps.high), np.int32(steps.shift)),
             with_sums,
-            np.empty(workers * LANES * (CHUNK + 2 * halo), np.uint64),
+            np.empty(workers * op.window * groups * (CHUNK + 2 * halo), np.uint64),
             np.empty(workers * TURNS * (BAND + SPREAD) * (CHUNK + SPREAD), np.uint64),
             workers,
             new_counter(),
@@ -162,6 +182,20 @@ def _run(
             sums.reshape(-1),
         )
     return codes, sums
+
+
+def cut_planes(count: int, height: int, width: int) -> NDArray[np.int64]:
+    """Return the pieces of planes that `reconstruct_lines` deals out, (pieces, 5).
+
+    All are of about one size: a small one at the end would have as much of a border to look up for less of a result.
+    """
+    pieces: list[tuple[int, ...]] = []
+    rows = np.linspace(0, height, -(-height // BAND) + 1).astype(int)
+    columns = np.linspace(0, width, -(-width // CHUNK) + 1).astype(int)
+    for plane in range(count):
+        for top, bottom in itertools.pairwise(rows.tolist()):
+            pieces += [(plane, top, bottom, left, right - left) for left, right in itertools.pairwise(columns.tolist())]
+    return np.array(pieces, np.int64)
 
 
 def code_maps_gradient(

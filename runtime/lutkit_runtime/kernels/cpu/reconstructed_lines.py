@@ -27,8 +27,15 @@ LANE_BITS = 21
 SPREAD = LANES - 1
 """Pixels by which the sums of a word's first and last lane are apart."""
 
-BAND, CHUNK = 64, 256
-"""Rows and columns that are worked on at once: the sums in use stay in the second-level cache."""
+BAND, CHUNK = 64, 160
+"""Rows and columns that are worked on at once, at most: what is looked up for a row of them, a word for every third
+position of the window, stays in the first-level cache, the sums in use in the second-level cache."""
+
+SHORT = 31
+"""Of a number of bits by which 32 bits are shifted, so many are used: said so, the shift is not one of 64 bits."""
+
+TOGETHER = 3
+"""Rows of words that are added at once: the sums are read and written once for them."""
 
 _I = np.int32
 _U = np.uint64
@@ -43,13 +50,13 @@ def _look_up(padded, pixel, words, word, rows, to, count):
 
 
 @njit(inline="always")
-def _add_rows(rows, first, apart, groups, sums, to, count):
+def _add_rows(rows, first, apart, number, sums, to, count):
     """Add one to three rows of words, which begin `apart` from each other, to a row of sums."""
-    one, two, three, to = _U(first), _U(max(0, first + apart)), _U(max(0, first + 2 * apart)), _U(to)
-    if groups == 1:
+    one, two, three, to = (_U(first), _U(max(0, first + apart)), _U(max(0, first + 2 * apart)), _U(to))
+    if number == 1:
         for x in range(count):
             sums[to + x] += rows[one + x]
-    elif groups == 2:
+    elif number == 2:
         for x in range(count):
             sums[to + x] += rows[one + x] + rows[two + x]
     else:
@@ -61,7 +68,8 @@ def _add_rows(rows, first, apart, groups, sums, to, count):
 def _finish_row(sums, first, ahead, bias, steps, bounds, out, totals, to, with_totals, count):
     """Bring the lanes of a row of sums together and turn them into codes; twin of the search among thresholds."""
     one, two, three, to = _U(first), _U(first + ahead), _U(first + 2 * ahead), _U(to)
-    low, high, shift = bounds
+    low, high, bits = bounds
+    shift = _I(bits & SHORT)
     lane = _U((1 << LANE_BITS) - 1)
     below = _I((1 << shift) - 1)
     for x in range(count):
@@ -77,6 +85,7 @@ def _finish_row(sums, first, ahead, bias, steps, bounds, out, totals, to, with_t
 def reconstruct_lines(
     padded: NDArray[np.uint8],
     extent: tuple[int, int, int, int],
+    pieces: NDArray[np.int64],
     words: NDArray[np.uint64],
     window: tuple[int, int, int],
     bias: np.int32,
@@ -100,6 +109,9 @@ def reconstruct_lines(
     padded
         Planes with `halo` more pixels around each: SPREAD more than positions reach.
     extent : (planes, H, W, halo)
+    pieces : (pieces, 5)
+        Plane, first and last row (exclusive), first column, number of columns of what is worked on at once: at most BAND
+        rows and CHUNK columns.
     words : (N * groups * 256,)
         For every row of the window and every three positions of it, the word of each code. Entries have a bias that
         makes them positive.
@@ -110,7 +122,7 @@ def reconstruct_lines(
         See `find_steps`.
     with_totals
         Whether `totals` is wanted.
-    rows : (workers * LANES * (CHUNK + 2 * halo),)
+    rows : (workers * N * groups * (CHUNK + 2 * halo),)
     sums : (workers * 4 * (BAND + SPREAD) * (CHUNK + SPREAD),)
         Scratch.
     workers
@@ -122,15 +134,13 @@ def reconstruct_lines(
     """
     planes, height, width, halo = extent
     size, groups, start = window
-    bands = (height + BAND - 1) // BAND
-    chunks = (width + CHUNK - 1) // CHUNK
     line = width + 2 * halo
     reach = halo - SPREAD
     room = CHUNK + 2 * halo
     across = min(CHUNK, width) + SPREAD
     per_turn = (min(BAND, height) + SPREAD) * across
     for worker in prange(workers):
-        looked = worker * LANES * room
+        looked = worker * size * groups * room
         # the first sum of each turn, at the corner of a rectangle that reaches SPREAD right, down, left or up
         right_sums = worker * 4 * per_turn
         down_sums = right_sums + per_turn
@@ -138,36 +148,37 @@ def reconstruct_lines(
         up_sums = left_sums + per_turn
         while True:
             piece = take_next(counter)
-            if piece >= planes * bands * chunks:
+            if piece >= len(pieces):
                 break
-            plane, band, chunk = piece // (bands * chunks), piece // chunks % bands, piece % chunks
-            top, left = band * BAND, chunk * CHUNK
-            bottom, count = min(height, top + BAND), min(CHUNK, width - left)
+            plane, top, bottom, left = (pieces[piece, 0], pieces[piece, 1], pieces[piece, 2], pieces[piece, 3])
+            count = pieces[piece, 4]
             for i in range(_U(right_sums), _U(up_sums + per_turn)):
                 sums[i] = _U(0)
             for row in range(top - reach, bottom + reach):
                 pixel = (plane * (height + 2 * halo) + row + halo) * line + left
+                for word in range(size * groups):
+                    _look_up(padded, pixel, words, word * 256, rows, looked + word * room, _U(count + 2 * halo))
+                wide = _U(count + SPREAD)
                 for step in range(size):
                     down = start + step
-                    for group in range(groups):
-                        word = (step * groups + group) * 256
-                        _look_up(padded, pixel, words, word, rows, looked + group * room, _U(count + 2 * halo))
-                    wide = _U(count + SPREAD)
+                    here = looked + step * groups * room + halo
                     if top <= row - down < bottom:
                         to = right_sums + (row - down - top) * across
-                        _add_rows(rows, looked + halo + start, room + LANES, groups, sums, to, wide)
+                        _add_rows(rows, here + start, room + LANES, groups, sums, to, wide)
                     if top <= row + down < bottom:
                         to = left_sums + (row + down - top) * across
-                        _add_rows(rows, looked + halo - SPREAD - start, room - LANES, groups, sums, to, wide)
-                    for group in range(groups):
-                        right = start + LANES * group
-                        here = looked + group * room + halo
+                        _add_rows(rows, here - SPREAD - start, room - LANES, groups, sums, to, wide)
+                for group in range(groups):
+                    right = start + LANES * group
+                    for step in range(0, size, TOGETHER):
+                        down, number = start + step, min(TOGETHER, size - step)
+                        here = looked + (step * groups + group) * room + halo
                         if top <= row - right < bottom + SPREAD:
                             to = down_sums + (row - right - top) * across
-                            _add_rows(rows, here - down, 0, 1, sums, to, _U(count))
+                            _add_rows(rows, here - down, groups * room - 1, number, sums, to, _U(count))
                         if top - SPREAD <= row + right < bottom:
                             to = up_sums + (row + right - top + SPREAD) * across
-                            _add_rows(rows, here + down, 0, 1, sums, to, _U(count))
+                            _add_rows(rows, here + down, groups * room + 1, number, sums, to, _U(count))
             for turn in range(4):
                 first, ahead = right_sums, 1
                 if turn == 1:

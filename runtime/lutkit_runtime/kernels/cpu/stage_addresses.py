@@ -19,6 +19,9 @@ CHUNK = 128
 VERTICES = 5
 """Vertices of the simplex of four axes; a lattice of fewer axes gives the surplus ones weight 0."""
 
+SHORT = 31
+"""Of a number of bits by which 32 bits are shifted, so many are used: said so, the shift is not one of 64 bits."""
+
 _I = np.int32
 _U = np.uint64
 _1, _2, _3, _4 = _U(CHUNK), _U(2 * CHUNK), _U(3 * CHUNK), _U(4 * CHUNK)
@@ -30,13 +33,17 @@ def _address(padded, first, strides, masks, split, unit, confuse, outputs, rows,
     at_a, at_b, at_c, at_d = first
     stride_a, stride_b, stride_c, stride_d = strides
     mask_a, mask_b, mask_c, mask_d = masks
-    interval, key_scale = split
+    interval, key_scale = _I(split[0] & SHORT), split[1]
+    kept_a, kept_b, kept_c, kept_d = _I(~mask_a), _I(~mask_b), _I(~mask_c), _I(~mask_d)
     stride_mask = _I((1 << STRIDE_BITS) - 1)
     for x in range(count):
-        a, b, c, d = _I(padded[at_a + x]), _I(padded[at_b + x]), _I(padded[at_c + x]), _I(padded[at_d + x])
+        a, b, c, d = (_I(padded[at_a + x]), _I(padded[at_b + x]), _I(padded[at_c + x]), _I(padded[at_d + x]))
         row0 = _I(
-            _I(_I((a >> interval) * stride_a) + _I((b >> interval) * stride_b))
-            + _I(_I((c >> interval) * stride_c) + _I((d >> interval) * stride_d))
+            _I(
+                _I(_I((a & kept_a) * stride_a) + _I((b & kept_b) * stride_b))
+                + _I(_I((c & kept_c) * stride_c) + _I((d & kept_d) * stride_d))
+            )
+            >> interval
         )
         # axes in descending order of their fraction: five comparisons of keys that carry the stride along
         key_a = _I(((a & mask_a) * key_scale) | stride_a)
@@ -61,7 +68,7 @@ def _address(padded, first, strides, masks, split, unit, confuse, outputs, rows,
         rows[_2 + to] = row2 * outputs
         rows[_3 + to] = row3 * outputs
         rows[_4 + to] = row4 * outputs
-        one, two, three, four = one >> STRIDE_BITS, two >> STRIDE_BITS, three >> STRIDE_BITS, four >> STRIDE_BITS
+        one, two, three, four = (one >> STRIDE_BITS, two >> STRIDE_BITS, three >> STRIDE_BITS, four >> STRIDE_BITS)
         weights[to] = unit - one
         weights[_1 + to] = one - two
         weights[_2 + to] = two - three
@@ -79,24 +86,33 @@ def _address_diagonal(
     mask_a, mask_b, mask_c, mask_d = masks
     near_a, near_b, near_c, near_d = near_strides
     origin, coarse, reach, finer = band
-    interval, key_scale = split
-    near_interval = _I(interval - finer)
+    interval, key_scale = _I(split[0] & SHORT), split[1]
+    near_interval = _I((split[0] - finer) & SHORT)
     near_scale = _I(key_scale << finer)
     near_mask_a, near_mask_b = _I(mask_a >> finer), _I(mask_b >> finer)
     near_mask_c, near_mask_d = _I(mask_c >> finer), _I(mask_d >> finer)
+    kept_a, kept_b, kept_c, kept_d = _I(~mask_a), _I(~mask_b), _I(~mask_c), _I(~mask_d)
+    near_kept_a, near_kept_b = _I(~near_mask_a), _I(~near_mask_b)
+    near_kept_c, near_kept_d = _I(~near_mask_c), _I(~near_mask_d)
     stride_mask = _I((1 << STRIDE_BITS) - 1)
     for x in range(count):
-        a, b, c, d = _I(padded[at_a + x]), _I(padded[at_b + x]), _I(padded[at_c + x]), _I(padded[at_d + x])
+        a, b, c, d = (_I(padded[at_a + x]), _I(padded[at_b + x]), _I(padded[at_c + x]), _I(padded[at_d + x]))
         # all differences to a lie between these two
         high, low = max(max(b, c), d), min(min(b, c), d)
         near = (_I(high - a) <= reach) & (_I(a - low) <= reach)
         near_row = _I(
-            _I(_I((a >> near_interval) * near_a) + _I((b >> near_interval) * near_b))
-            + _I(_I((c >> near_interval) * near_c) + _I((d >> near_interval) * near_d))
+            _I(
+                _I(_I((a & near_kept_a) * near_a) + _I((b & near_kept_b) * near_b))
+                + _I(_I((c & near_kept_c) * near_c) + _I((d & near_kept_d) * near_d))
+            )
+            >> near_interval
         )
         far_row = _I(
-            _I(_I((a >> interval) * stride_a) + _I((b >> interval) * stride_b))
-            + _I(_I((c >> interval) * stride_c) + _I((d >> interval) * stride_d))
+            _I(
+                _I(_I((a & kept_a) * stride_a) + _I((b & kept_b) * stride_b))
+                + _I(_I((c & kept_c) * stride_c) + _I((d & kept_d) * stride_d))
+            )
+            >> interval
         )
         row0 = _I(near_row + origin) if near else _I(far_row + coarse)
         near_key_a = _I(((a & near_mask_a) * near_scale) | near_a)
@@ -122,7 +138,7 @@ def _address_diagonal(
         rows[_2 + to] = row2 * outputs
         rows[_3 + to] = row3 * outputs
         rows[_4 + to] = row4 * outputs
-        one, two, three, four = one >> STRIDE_BITS, two >> STRIDE_BITS, three >> STRIDE_BITS, four >> STRIDE_BITS
+        one, two, three, four = (one >> STRIDE_BITS, two >> STRIDE_BITS, three >> STRIDE_BITS, four >> STRIDE_BITS)
         weights[to] = unit - one
         weights[_1 + to] = one - two
         weights[_2 + to] = two - three
@@ -136,7 +152,7 @@ def address_nodes(padded, first, strides, outputs, rows, scratch, count):
     at_a, at_b, at_c, at_d = first
     stride_a, stride_b, stride_c, stride_d = strides
     for x in range(count):
-        a, b, c, d = _I(padded[at_a + x]), _I(padded[at_b + x]), _I(padded[at_c + x]), _I(padded[at_d + x])
+        a, b, c, d = (_I(padded[at_a + x]), _I(padded[at_b + x]), _I(padded[at_c + x]), _I(padded[at_d + x]))
         row = _I(_I(a * stride_a) + _I(b * stride_b)) + _I(_I(c * stride_c) + _I(d * stride_d))
         rows[scratch + x] = _I(row) * outputs
 

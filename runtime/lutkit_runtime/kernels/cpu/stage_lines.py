@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from lutkit_runtime.kernels.cpu.compiling import compile_kernel
 from lutkit_runtime.kernels.cpu.dealing import take_next
 from lutkit_runtime.kernels.cpu.stage_addresses import CHUNK, VERTICES, address_lookup, address_nodes
+from lutkit_runtime.kernels.cpu.turned_blocks import add_turned_once, add_turned_thrice, add_turned_twice
 from lutkit_runtime.kernels.stage_layout import ALL_NODES, LANES
 
 _I = np.int32
@@ -39,7 +40,7 @@ def _accumulate(table, base, rows, weights, scratch, sums, first_sum, lanes, cou
     """Twin of `Lookup.interpolate`: add the weighted table entries of `count` pixels to their sums."""
     for x in range(count):
         at = scratch + x
-        row0, row1, row2 = base + _U(rows[at]), base + _U(rows[_1 + at]), base + _U(rows[_2 + at])
+        row0, row1, row2 = (base + _U(rows[at]), base + _U(rows[_1 + at]), base + _U(rows[_2 + at]))
         row3, row4 = base + _U(rows[_3 + at]), base + _U(rows[_4 + at])
         weight0, weight1, weight2 = weights[at], weights[_1 + at], weights[_2 + at]
         weight3, weight4 = weights[_3 + at], weights[_4 + at]
@@ -71,26 +72,18 @@ def _accumulate_nodes(table, base, rows, unit, scratch, codes, first_code, sums,
 
 
 @njit(inline="always")
-def _join_turns(sums, first_sum, per_turn, side, outputs, lanes, count):
-    """Add the sums of the four turns into those of turn 0, each block turned back.
-
-    Half a turn reverses a block, so turn 2 joins turn 0 and turn 3 joins turn 1 by reversed reads, which vectorise;
-    only one quarter turn is left to undo.
-    """
-    last = outputs - _U(1)
-    end = side - _U(1)
+def _join_turns(sums, first_sum, per_turn, side, lanes, count):
+    """Add the sums of the four turns into those of turn 0, each block turned back."""
     for x in range(count):
         zero = first_sum + x * lanes
         one = zero + per_turn
         two = one + per_turn
-        three = two + per_turn
-        for k in range(outputs):
-            sums[zero + k] += sums[two + last - k]
-        for k in range(outputs):
-            sums[one + k] += sums[three + last - k]
-        for row in range(side):
-            for column in range(side):
-                sums[zero + row * side + column] += sums[one + (end - column) * side + row]
+        if len(side) == 1:
+            sums[zero] += sums[one] + sums[two] + sums[two + per_turn]
+        else:
+            add_turned_once(sums, zero, sums, one, side)
+            add_turned_twice(sums, zero, sums, two, side)
+            add_turned_thrice(sums, zero, sums, two + per_turn, side)
 
 
 @njit(error_model="numpy", forceinline=True)
@@ -200,17 +193,7 @@ def run_lines(
                                 )
                                 address_nodes(padded, places, stride, _I(outputs), rows, scratch, count)
                                 _accumulate_nodes(
-                                    table,
-                                    base,
-                                    rows,
-                                    _I(unit),
-                                    scratch,
-                                    codes,
-                                    first_code,
-                                    sums,
-                                    to_sum,
-                                    lanes,
-                                    count,
+                                    table, base, rows, _I(unit), scratch, codes, first_code, sums, to_sum, lanes, count
                                 )
                                 continue
                             address_lookup(
@@ -229,7 +212,7 @@ def run_lines(
                                 count,
                             )
                             _accumulate(table, base, rows, weights, scratch, sums, to_sum, lanes, count)
-                    _join_turns(sums, first_sum, per_turn, block, outputs, lanes, count)
+                    _join_turns(sums, first_sum, per_turn, side, lanes, count)
                     _round(sums, first_sum, codes, first_code, bias, divisor, count * lanes)
                     between = _U(pixel_write)
                     for down in range(block):
