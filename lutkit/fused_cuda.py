@@ -1,7 +1,8 @@
-"""Kernels of NVIDIA GPUs for fused stages that are trained: the runtime's, on torch tensors where they lie.
+"""Kernels of NVIDIA GPUs for fused stages and axis lookups that are trained: the runtime's, on torch tensors where they lie.
 
-Imports torch and the runtime; numba-cuda only where there is a GPU. See `lutkit.fused.StageKernels` for what each function
-is given and returns. All work is put on torch's current stream; nothing is copied to the host, and nothing waited for.
+Imports torch and the runtime; numba-cuda only where there is a GPU. See `lutkit.fused.StageKernels` and
+`lutkit.fused_lookup.LookupKernels` for what each function is given and returns. All work is put on torch's current stream;
+nothing is copied to the host, and nothing waited for.
 
 Sums of gradients are exact (`lutkit_runtime.kernels.cuda.fixed_point`): they are the same in every run, and for every
 order of a batch.
@@ -19,20 +20,23 @@ import torch
 from lutkit.fused import StageSlopes
 from lutkit_runtime.kernels.cuda.device import find_obstacle, is_simulated
 from lutkit_runtime.kernels.stage_claim import Stage
-from lutkit_runtime.ops import ReconstructedConvolution
+from lutkit_runtime.ops import AxisLookup, ReconstructedConvolution
 from lutkit_runtime.ops.ensemble import TURNS
 from lutkit_runtime.ops.reconstructed_convolution import CENTRE, HIGHEST
 
 if TYPE_CHECKING:
+    from lutkit_runtime.kernels.cuda.axis_gradient import TrainableAxisLookup
     from lutkit_runtime.kernels.cuda.memory import Planes, Session
     from lutkit_runtime.kernels.cuda.stage_gradient import TrainableStage
     from lutkit_runtime.kernels.cuda.window_gradient import TrainableWindow
 
 STAGES_KEPT = 64
-"""Stages and windows whose layouts are on the GPU; a program of several lattices in training needs a dozen."""
+"""Stages whose layouts are on the GPU, and windows and axis lookups, of each; a program of several lattices in training
+needs a dozen.
+"""
 
 
-def find_kernels(device: torch.device) -> CudaStages | None:
+def find_kernels(device: torch.device) -> CudaKernels | None:
     """Return the kernels of a GPU; None where numba-cuda is missing or does not know it."""
     if is_simulated() or find_obstacle() is not None:
         return None
@@ -40,13 +44,13 @@ def find_kernels(device: torch.device) -> CudaStages | None:
 
 
 @lru_cache
-def _prepare_kernels(index: int) -> CudaStages:
+def _prepare_kernels(index: int) -> CudaKernels:
     """Return the kernels of the GPU of an index: there is one for each, with what it keeps there."""
-    return CudaStages(torch.device("cuda", index))
+    return CudaKernels(torch.device("cuda", index))
 
 
-class CudaStages:
-    """Fused stages on a GPU.
+class CudaKernels:
+    """Fused stages and axis lookups on a GPU.
 
     Parameters
     ----------
@@ -64,6 +68,7 @@ class CudaStages:
         self.pool = Pool()
         self._find_stage = lru_cache(STAGES_KEPT)(self._prepare_stage)
         self._find_window = lru_cache(STAGES_KEPT)(self._prepare_window)
+        self._find_lookup = lru_cache(STAGES_KEPT)(self._prepare_lookup)
 
     def find_touched(self, stage: Stage, planes: torch.Tensor, maps: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """Raise NotImplementedError: see `finds_touched`."""
@@ -150,6 +155,31 @@ class CudaStages:
             )
         return to_table, to_planes
 
+    def sum_taps(self, op: AxisLookup, values: torch.Tensor, planes: torch.Tensor) -> torch.Tensor:
+        """Return the sums of an axis lookup: see `lutkit.fused_lookup.LookupKernels`."""
+        count, _, height, width = planes.shape
+        sums = planes.new_empty(count, op.outputs, height, width)
+        with self.open_session() as session:
+            self._find_lookup(op).run(session, self.view(values), self._view_planes(planes), self.view(sums))
+        return sums
+
+    def differentiate_taps(
+        self, op: AxisLookup, values: torch.Tensor, planes: torch.Tensor, gradient: torch.Tensor, *, with_planes: bool
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Return the gradients to the values and the planes of an axis lookup."""
+        to_values = torch.empty_like(values, dtype=torch.float32)
+        to_planes = torch.empty_like(planes, dtype=torch.float32) if with_planes else None
+        with self.open_session() as session:
+            self._find_lookup(op).differentiate(
+                session,
+                self.view(values),
+                self._view_planes(planes),
+                self.view(gradient),
+                self.view(to_values),
+                None if to_planes is None else self.view(to_planes),
+            )
+        return to_values, to_planes
+
     def view(self, tensor: torch.Tensor) -> Any:
         """Return a contiguous tensor as a device array of one dimension: the same memory."""
         from lutkit_runtime.kernels.cuda.compiling import cuda
@@ -172,8 +202,9 @@ class CudaStages:
     def _view_planes(self, planes: torch.Tensor) -> Planes:
         from lutkit_runtime.kernels.cuda.memory import Planes
 
-        count, height, width = planes.shape
-        return Planes(self.view(planes), count, 1, height, width)
+        height, width = planes.shape[-2:]
+        channels = planes.shape[1] if planes.ndim == 4 else 1
+        return Planes(self.view(planes), len(planes), channels, height, width)
 
     def _prepare_stage(self, stage: Stage) -> TrainableStage:
         from lutkit_runtime.kernels.cuda.stage_gradient import TrainableStage
@@ -184,6 +215,11 @@ class CudaStages:
         from lutkit_runtime.kernels.cuda.window_gradient import TrainableWindow
 
         return TrainableWindow(op)
+
+    def _prepare_lookup(self, op: AxisLookup) -> TrainableAxisLookup:
+        from lutkit_runtime.kernels.cuda.axis_gradient import TrainableAxisLookup
+
+        return TrainableAxisLookup(op)
 
 
 def find_slopes(

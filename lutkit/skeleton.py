@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from lutkit.devices import keep_constants, send
+from lutkit.fused_lookup import find_lookup_kernels, sum_taps
 from lutkit_runtime.axis_tables import AxisTables
 from lutkit_runtime.ops import (
     Add,
@@ -288,11 +289,14 @@ def _send_layout(tables: AxisTables, device: torch.device) -> tuple[torch.Tensor
 
 
 def _look_up_axes(op: AxisLookup, plane: torch.Tensor, filling: Filling) -> torch.Tensor:
+    values = expand_tables(op, filling.table(op))
+    shifts = filling.shifts
+    kernels = find_lookup_kernels(plane.device) if shifts is None else None
+    if kernels is not None:
+        return sum_taps(kernels, op, plane, values)
     height, width = plane.shape[-2:]
     reach = op.halo + 1
     padded = _pad(plane, op.padding, (reach, reach), (reach, reach)) - op.tables.low
-    values = expand_tables(op, filling.table(op))
-    shifts = filling.shifts
     # a depthwise output without a tap is 0
     nothing = padded.new_zeros(*padded.shape[:-3], height, width, op.outputs_per_tap)
     groups = [nothing] * (op.outputs if op.depthwise else 1)

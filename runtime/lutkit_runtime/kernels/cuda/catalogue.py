@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from lutkit_runtime.kernels.cuda import (
+    axis_gradient,
     axis_lookup,
     colour_float,
     colour_mixing,
@@ -37,5 +38,6 @@ def every_kernel() -> Iterator[Kernel]:
             fixed_point,
             stage_gradient_lines,
             window_gradient,
+            axis_gradient,
         )
     )

@@ -37,6 +37,7 @@ from lutkit_runtime.kernels.cuda.stage_gradient_lines import (
 from lutkit_runtime.kernels.stage_bands import count_rows, lay_out_band, lay_out_rows
 from lutkit_runtime.kernels.stage_claim import Stage
 from lutkit_runtime.ops.ensemble import TURNS
+from lutkit_runtime.padding import Padding
 from lutkit_runtime.pattern import MAX_SAMPLES
 
 
@@ -199,7 +200,7 @@ class TrainableStage:
             self._wanted[to_planes is not None],
             padded_sums,
         )
-        folded = self._fold(session, planes, padded, padded_sums)
+        folded = fold(session, self.stage.padding, self.stage.reach, planes, padded, padded_sums)
         first = int(self.stage.reads_input) * planes.size
         results = [(first + TURNS * planes.size * place, out) for place, out in enumerate(to_maps)]
         if to_planes is not None and self.stage.reads_input:
@@ -209,23 +210,6 @@ class TrainableStage:
             clear_gradient.launch(to_planes.size, stream, to_planes)
         for start, out in results:
             settle.launch(out.size, stream, folded, start, self._places[0].gathered, 0, 1, largest, bits, inverse, out)
-
-    def _fold(self, session: Session, planes: Planes, padded: Planes, padded_sums: Any) -> Any:
-        reach, padding = self.stage.reach, self.stage.padding
-        folded = clear(session, self.stage.sources * planes.size)
-        fold_sums.launch(
-            padded.size,
-            session.stream,
-            padded_sums,
-            padded.height,
-            padded.width,
-            find_sources(padding, planes.height, reach),
-            find_sources(padding, planes.width, reach),
-            planes.height,
-            planes.width,
-            folded,
-        )
-        return folded
 
     def _join(self, session: Session, tables: Sequence[Any]) -> Any:
         """Return the tables as they lie in memory, int8."""
@@ -263,6 +247,24 @@ def clear(session: Session, size: int) -> Any:
     sums = session.empty(size, np.int64)
     clear_sums.launch(-(-size // PIECE), session.stream, size, sums)
     return sums
+
+
+def fold(session: Session, padding: Padding, reach: int, planes: Planes, padded: Planes, sums: Any) -> Any:
+    """Return the sums of the pixels of planes from those of padded ones, int64; the planes give only rows and columns."""
+    folded = clear(session, padded.count * planes.height * planes.width)
+    fold_sums.launch(
+        padded.size,
+        session.stream,
+        sums,
+        padded.height,
+        padded.width,
+        find_sources(padding, planes.height, reach),
+        find_sources(padding, planes.width, reach),
+        planes.height,
+        planes.width,
+        folded,
+    )
+    return folded
 
 
 def find_stage_bits(stage: Stage, planes: Planes) -> int:

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from lutkit_runtime.kernels.cuda import fixed_point
 from lutkit_runtime.kernels.cuda.compiling import cuda, kernel
-from lutkit_runtime.kernels.cuda.fixed_point import find_bits, find_step, quantise_all, settle
+from lutkit_runtime.kernels.cuda.fixed_point import find_bits, find_step
 from lutkit_runtime.kernels.cuda.memory import Planes, Session, upload
 from lutkit_runtime.kernels.cuda.padding import pad
 from lutkit_runtime.kernels.cuda.rounding import multiply
@@ -164,7 +165,7 @@ class TrainableWindow:
         bits = find_window_bits(op, planes)
         largest = find_largest_in(session, slopes)
         integers = session.empty(slopes.size, np.int32)
-        quantise_all.launch(slopes.size, session.stream, slopes, largest, bits, integers)
+        fixed_point.quantise_all.launch(slopes.size, session.stream, slopes, largest, bits, integers)
         sums = clear(session, op.positions * VALUES)
         accumulate_window.launch(
             planes.size,
@@ -183,7 +184,9 @@ class TrainableWindow:
             to_table if to_planes is None else to_planes,
         )
         entries = op.positions * VALUES
-        settle.launch(entries, session.stream, sums, 0, self._thresholds, 0, 1, largest, bits, np.float32(1), to_table)
+        fixed_point.settle.launch(
+            entries, session.stream, sums, 0, self._thresholds, 0, 1, largest, bits, np.float32(1), to_table
+        )
 
 
 def find_window_bits(op: ReconstructedConvolution, planes: Planes) -> int:
