@@ -66,7 +66,7 @@ def make_picture(depth, shape, seed=0):
     return np.where(random.random(shape) < 0.2, odd, picture)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=20)
 @given(drawn=colour_programs(), picture=pictures(largest=5), strength=st.sampled_from(STRENGTHS))
 def test_any_program_gives_the_bytes_of_the_definition(drawn, picture, strength):
     model = Model(drawn.program, drawn.tables)
@@ -251,7 +251,7 @@ def sum_in_double(weights, tables):
     return total
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(
     terms=st.integers(1, 6),
     seed=st.integers(0, 2**32 - 1),
@@ -343,3 +343,28 @@ def test_memory_is_reached_four_samples_at_a_time():
         assert "ld.shared" in code[layout]
     # four pixels at a time and one of the rest, of four nodes each
     assert code["RGB"].count("ld.global.u64") == 20
+
+
+NAME_KERNELS = """
+import hashlib
+from numba.cuda.core.caching import dumps
+from lutkit_runtime.kernels.cuda.catalogue import every_kernel
+
+for kernel in every_kernel():
+    held = tuple(cell.cell_contents for cell in kernel.function.__closure__ or ())
+    print(kernel.name, hashlib.sha256(dumps(held)).hexdigest())
+"""
+"""What numba-cuda looks compiled kernels up by, as far as two processes may differ in it."""
+
+
+def test_kernels_are_found_again_in_the_cache():
+    pytest.importorskip("numba_cuda.numba.cuda.core.caching", reason="this numba-cuda keeps its cache elsewhere")
+    environment = {**os.environ, SIMULATOR: "0"}
+    first, second = (
+        subprocess.run(
+            [sys.executable, "-c", NAME_KERNELS], env=environment, capture_output=True, text=True, check=True
+        )
+        for _ in range(2)
+    )
+    assert len(first.stdout.splitlines()) > 50
+    assert first.stdout == second.stdout

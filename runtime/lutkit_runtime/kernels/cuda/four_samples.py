@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from lutkit_runtime.kernels.cuda.compiling import cuda
 from lutkit_runtime.kernels.cuda.device import is_simulated
 
 FOUR = 4
+
+_I = np.int32
 
 
 def fit_four(flat: Any) -> bool:
@@ -22,25 +23,34 @@ def fit_four(flat: Any) -> bool:
     return is_simulated() or flat.device_ctypes_pointer.value % (FOUR * flat.dtype.itemsize) == 0
 
 
-@cuda.jit(device=True)
-def _load_simulated(array, at):
-    return array[at], array[at + np.int32(1)], array[at + np.int32(2)], array[at + np.int32(3)]
+def load_four(array, at):
+    """Return the samples from `at` on, which is a multiple of four, int32."""
+    return array[at], array[at + _I(1)], array[at + _I(2)], array[at + _I(3)]
 
 
-@cuda.jit(device=True)
-def _store_simulated(array, at, one, two, three, four):
+def load_constant_four(array, at):
+    """Return the samples from `at` on, as `load_four`, of an array that nobody writes at the same time."""
+    return load_four(array, at)
+
+
+def store_four(array, at, one, two, three, four):
+    """Write samples from `at` on, which is a multiple of four, int32."""
     array[at] = one
-    array[at + np.int32(1)] = two
-    array[at + np.int32(2)] = three
-    array[at + np.int32(3)] = four
+    array[at + _I(1)] = two
+    array[at + _I(2)] = three
+    array[at + _I(3)] = four
 
 
-def _make_accesses() -> tuple[Any, Any, Any]:
-    """Return the functions of the GPU, which the compiler turns into one instruction each."""
+def _declare_accesses() -> None:
+    """Tell the compiler to turn each of the functions into one instruction; the simulator runs them as they stand.
+
+    They stay plain functions: keys of the cache of compiled kernels hold what kernels use, and intrinsics have another
+    name in every process.
+    """
     from llvmlite import ir
     from numba import types
     from numba.cuda import cgutils
-    from numba.cuda.extending import intrinsic
+    from numba.cuda.extending import intrinsic, overload
 
     def point(context, builder, signature, arguments):
         """Return a pointer to four samples, and how they must be aligned."""
@@ -65,7 +75,7 @@ def _make_accesses() -> tuple[Any, Any, Any]:
 
         return intrinsic(load)
 
-    def store(typing_context, array, at, one, two, three, four):
+    def declare_store(typing_context, array, at, one, two, three, four):
         def generate(context, builder, signature, arguments):
             pointer, alignment = point(context, builder, signature, arguments)
             vector = ir.Constant(pointer.type.pointee, ir.Undefined)
@@ -76,11 +86,22 @@ def _make_accesses() -> tuple[Any, Any, Any]:
 
         return types.void(array, types.int32, *(array.dtype,) * FOUR), generate
 
-    return declare_load(is_constant=False), declare_load(is_constant=True), intrinsic(store)
+    load: Any = declare_load(is_constant=False)
+    load_constant: Any = declare_load(is_constant=True)
+    store: Any = intrinsic(declare_store)
+
+    @overload(load_four, target="cuda")
+    def choose_load(array, at):
+        return lambda array, at: load(array, at)
+
+    @overload(load_constant_four, target="cuda")
+    def choose_constant_load(array, at):
+        return lambda array, at: load_constant(array, at)
+
+    @overload(store_four, target="cuda")
+    def choose_store(array, at, one, two, three, four):
+        return lambda array, at, one, two, three, four: store(array, at, one, two, three, four)
 
 
-load_four, load_constant_four, store_four = (
-    (_load_simulated, _load_simulated, _store_simulated) if is_simulated() else _make_accesses()
-)
-"""``load_four(array, at)`` returns the samples from `at` on; `load_constant_four` those of an array that no kernel writes
-at the same time; ``store_four(array, at, one, two, three, four)`` writes them. `at` is a multiple of four, int32."""
+if not is_simulated():
+    _declare_accesses()
