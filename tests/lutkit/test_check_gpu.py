@@ -1,0 +1,31 @@
+"""The tool that checks and times a GPU runs through in the simulator."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from lutkit_runtime.engine import available_backends
+from lutkit_runtime.kernels.cuda.device import is_simulated
+
+if "cuda" not in available_backends() or not is_simulated():
+    pytest.skip("needs numba-cuda, and no GPU", allow_module_level=True)
+
+
+def test_every_result_is_checked_and_written_down(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "tools"))
+    from check_gpu import main
+
+    options = ["--small", "--no-tests", "--launches", "1"]
+    done = CliRunner().invoke(
+        main, [*options, "--json", str(tmp_path / "gpu.json"), "--markdown", str(tmp_path / "gpu.md")]
+    )
+    assert done.exit_code == 0, done.output
+    report = json.loads((tmp_path / "gpu.json").read_text())
+    assert len(report["measurements"]) == 6
+    assert all(each["identical"] for each in report["measurements"])
+    assert "simulator" in report["device"]
+    assert (tmp_path / "gpu.md").read_text().count("| yes |") == 6
+    sys.modules.pop("check_gpu")
