@@ -110,7 +110,9 @@ def read_video(path: Path, form: str | None = None) -> SimpleNamespace:
         )
     with av.open(str(path)) as container:
         others = [stream for stream in container.streams if stream.type != "video"]
-        found.others = [(stream.type, stream.codec_context.name, stream.language) for stream in others]
+        found.others = [
+            (other.type, other.codec_context and other.codec_context.name, other.language) for other in others
+        ]
         found.packets = [
             (packet.stream.type, packet.pts * packet.time_base, hashlib.sha256(bytes(packet)).hexdigest())
             for packet in (container.demux(others) if others else ())

@@ -7,7 +7,8 @@ from typing import Any
 
 from lutkit.video.library import VideoError, import_av, shorten
 
-_COPIED = ("audio", "subtitle", "data", "attachment")
+_COPIED = ("audio", "subtitle", "attachment")
+"""Kinds of streams that are copied; data, such as time codes and telemetry, is tied to what a camera's own file says."""
 
 
 def open_container(path: Path) -> Any:
@@ -50,7 +51,7 @@ def choose_stream(container: Any, max_pixels: int) -> Any:
 
 
 def sort_streams(container: Any, chosen: Any) -> tuple[list[Any], list[Any]]:
-    """Return the streams that are copied as they are, and those that are left out: covers and further videos."""
+    """Return the streams that are copied as they are, and those that are left out: covers, further videos, data."""
     others = [stream for stream in container.streams if stream.index != chosen.index]
     return [other for other in others if other.type in _COPIED], [
         other for other in others if other.type not in _COPIED

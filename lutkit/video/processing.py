@@ -156,4 +156,5 @@ def _describe_depth(facts: VideoFacts, model: Model) -> tuple[str, ...]:
 
 
 def _describe_left_out(stream: Any) -> str:
-    return f"stream {stream.index} ({stream.type}) is left out: only the first video is worked on"
+    reason = "only the first video is worked on" if stream.type == "video" else "streams of this kind are not copied"
+    return f"stream {stream.index} ({stream.type}) is left out: {reason}"

@@ -281,9 +281,9 @@ class VideoReader:
                     raise self._explain_damage("the file is cut off or damaged")
                 if packet.pts is not None or packet.dts is not None:
                     end = max(end, _seconds(packet) + (packet.duration or 0) * packet.time_base)
-                    if packet.stream_index != self._stream.index:
+                    if packet.stream.index != self._stream.index:
                         yield packet, None
-                if packet.stream_index != self._stream.index:
+                if packet.stream.index != self._stream.index:
                     continue
                 read += packet.size > 0
                 frames = packet.decode()

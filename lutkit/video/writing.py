@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _STARTS_FAST = ("mp4", "mov")
+_HOLDS_FILES = "matroska"
+"""The one container with attachments, such as fonts of subtitles."""
 
 
 class VideoWriter:
@@ -111,21 +113,28 @@ class VideoWriter:
         """Make a place for streams whose packets will be copied; returns a note for each that the container refuses."""
         notes: list[str] = []
         for stream in streams:
-            try:
-                twin = self._container.add_stream_from_template(stream)
-            except (*self._errors, AttributeError):
-                name = getattr(stream.codec_context, "name", None) or "unknown"
-                notes.append(f"{self._target.suffix} files take no {stream.type} of the kind {name}; it is left out")
+            twin = self._add_twin(stream)
+            if twin is None:
+                kind = f" of the kind {stream.codec_context.name}" if stream.codec_context else ""
+                notes.append(f"{self._target.suffix} files take no {stream.type}{kind}; it is left out")
                 continue
             twin.metadata.update(stream.metadata)
             twin.disposition = stream.disposition
             self._streams[stream.index] = twin
         return tuple(notes)
 
+    def _add_twin(self, stream: Any) -> Any:
+        if stream.codec_context is None and self._container.format.name != _HOLDS_FILES:
+            return None  # PyAV asks a container about codecs only
+        try:
+            return self._container.add_stream_from_template(stream)
+        except self._errors:
+            return None
+
     def add_packets(self, packets: Sequence[Any]) -> None:
         """Copy packets of streams that have a place."""
         for packet in packets:
-            twin = self._streams.get(packet.stream_index)
+            twin = self._streams.get(packet.stream.index)
             if twin is not None:
                 packet.stream = twin
                 self._guard(self._container.mux, packet)

@@ -143,6 +143,32 @@ def test_other_streams_are_copied_packet_by_packet(run, suffix, audio):
     assert read_video(Path(f"bare{suffix}")).title is None
 
 
+def test_subtitles_and_fonts_stay_and_the_video_need_not_come_first(run):
+    write_video(Path("plain.mkv"), make_pixels(9), **EXACT, audio="aac", time_base=Fraction(1, 1000))
+    Path("in.srt").write_text("1\n00:00:00,200 --> 00:00:00,700\nHello bird\n")
+    with av.open("plain.mkv") as plain, av.open("in.srt") as text, av.open("in.mkv", "w") as output:
+        video, sound = plain.streams.video[0], plain.streams.audio[0]
+        first, second, third = map(output.add_stream_from_template, (text.streams[0], sound, video))
+        output.add_attachment("a.ttf", "application/x-truetype-font", b"123456")
+        for packet in (*text.demux(), *plain.demux(video, sound)):
+            if packet.dts is not None:
+                packet.stream = {"subtitle": first, "audio": second, "video": third}[packet.stream.type]
+                output.mux(packet)
+    done = run("in.mkv", "-o", "out.mkv")
+    assert done.exit_code == 0, done.stderr
+    assert len(read_video(Path("out.mkv")).times) == 9
+    with av.open("out.mkv") as container:
+        kinds = [stream.type for stream in container.streams]
+        assert sorted(kinds) == ["attachment", "audio", "subtitle", "video"]
+        (text,) = [bytes(packet) for packet in container.demux(subtitles=0) if packet.pts is not None]
+        assert text == b"Hello bird"
+    done = run("in.mkv", "-o", "out.mp4")
+    assert done.exit_code == 0, done.stderr
+    assert ".mp4 files take no subtitle of the kind" in done.stderr
+    assert ".mp4 files take no attachment; it is left out" in done.stderr
+    assert [kind for kind, _, _ in read_video(Path("out.mp4")).others] == ["audio"]
+
+
 def test_a_stream_that_the_container_does_not_take_is_named_and_left_out(run):
     write_video(Path("in.mp4"), make_smooth(), audio="aac")
     done = run("in.mp4", "-o", "out.webm")
