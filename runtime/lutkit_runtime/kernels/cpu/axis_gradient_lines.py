@@ -27,14 +27,17 @@ _4, _8, _12 = _U(4), _U(8), _U(12)
 def _gate_result(result, gradient, plane, extent, side, low, high, inverse, gated, first):
     """Twin of `gate_gradient` for the codes of a plane, block by block; divided as the sum was."""
     _, height, width = extent
-    for y in range(height * side):
-        line = (plane * height * side + y) * width * side
-        for x in range(width * side):
-            slope = gradient[_U(line + x)]
-            code = result[_U(line + x)]
-            outward = ((code <= low) & (slope > 0)) | ((code >= high) & (slope < 0))
-            place = ((y // side * width + x // side) * side + y % side) * side + x % side
-            gated[first + _U(place)] = _F(0) if outward else slope * inverse
+    for y in range(height):
+        for row in range(side):
+            line = ((plane * height + y) * side + row) * width * side
+            for x in range(width):
+                for column in range(side):
+                    at = _U(line + x * side + column)
+                    slope = gradient[at]
+                    code = result[at]
+                    outward = ((code <= low) & (slope > 0)) | ((code >= high) & (slope < 0))
+                    place = ((y * width + x) * side + row) * side + column
+                    gated[first + _U(place)] = _F(0) if outward else slope * inverse
 
 
 @njit(inline="always")
