@@ -122,8 +122,11 @@ def command(
 
     INPUT is a file, a folder (with its subfolders), a pattern, or - for stdin. A template for -o may use {stem}, {name}
     (with suffix), {model} and {ext}; without a folder in it, results lie beside their inputs. Results keep depth,
-    transparency and metadata. A picture that fails is named on stderr, the others go on, and the exit code is 1.
-    With --json, one line of JSON per picture is printed.
+    transparency and metadata. What fails is named on stderr, the others go on, and the exit code is 1. With --json,
+    one line of JSON per input is printed.
+
+    Videos keep the times of their frames, their sound and subtitles; they need pip install 'lutkit[video]'. --codec, --crf,
+    --lossless, --start and --frames are for them.
 
     Looks and retouching change colours as the values stand, whatever the colour profile, and keep it; gray pictures
     become RGB.
