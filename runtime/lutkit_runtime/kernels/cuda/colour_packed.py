@@ -27,7 +27,7 @@ FRACTION_BITS = 9
 STRIDE_BITS = 15
 """Of a sort key: fraction << 15 | distance of neighbours, of which the largest is 129**2."""
 
-_I, _W = np.int32, np.uint64
+_I, _U, _W = np.int32, np.uint32, np.uint64
 _GREEN, _BLUE = _I(CODES), _I(2 * CODES)
 _WHOLE = _I(PACKED_WEIGHT)
 _FRACTION, _STRIDE = _I((1 << FRACTION_BITS) - 1), _I((1 << STRIDE_BITS) - 1)
@@ -53,10 +53,11 @@ def _sum_nodes(r, g, b, rest):
     third = _I(second + (middle & _STRIDE))
     fourth = _I(third + (least & _STRIDE))
     most, middle, least = most >> _I(STRIDE_BITS), middle >> _I(STRIDE_BITS), least >> _I(STRIDE_BITS)
-    total = _W(_HALF + _W(_W(_I(_WHOLE - most)) * nodes[row]))
-    total = _W(total + _W(_W(_I(most - middle)) * nodes[second]))
-    total = _W(total + _W(_W(_I(middle - least)) * nodes[third]))
-    total = _W(total + _W(_W(least) * nodes[fourth]))
+    # what is unsigned needs no look at its sign, as other indices do
+    total = _W(_HALF + _W(_W(_I(_WHOLE - most)) * nodes[_U(row)]))
+    total = _W(total + _W(_W(_I(most - middle)) * nodes[_U(second)]))
+    total = _W(total + _W(_W(_I(middle - least)) * nodes[_U(third)]))
+    total = _W(total + _W(_W(least) * nodes[_U(fourth)]))
     return (
         np.uint8((total >> _RED_SHIFT) & _BYTE),
         np.uint8((total >> _GREEN_SHIFT) & _BYTE),

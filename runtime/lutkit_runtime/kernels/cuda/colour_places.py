@@ -18,7 +18,7 @@ from lutkit_runtime.ops.blend import LARGEST_BASE
 CODES = 256
 """Codes of 8 bits."""
 
-_I, _F = np.int32, np.float32
+_I, _U, _F = np.int32, np.uint32, np.float32
 _0, _HALF = _F(0), _F(0.5)
 _REST = _F(2**-16 + 2**-32)
 
@@ -43,7 +43,8 @@ def follow_curve(value, scale, shift, last, curves, first, last_cell):
     """Twin of `interpolate_curves` for one channel, whose curve begins at `first`."""
     position = place(value, scale, shift, last)
     cell = min(_I(position), last_cell)
-    below, above = curves[_I(first + cell)], curves[_I(_I(first + cell) + _I(1))]
+    # what is unsigned needs no look at its sign, as other indices do
+    below, above = curves[_U(_I(first + cell))], curves[_U(_I(_I(first + cell) + _I(1)))]
     return add(below, multiply(subtract(position, _F(cell)), subtract(above, below)))
 
 
