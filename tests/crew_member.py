@@ -102,7 +102,11 @@ def run_case(case: str, folder: Path, photos: Path, crew: Crew) -> None:
                 say(str(stop))
             train(run, make_spatial(photos), CPU, watch, resume=True, crew=crew)
         case "tables" | "tables halved":
-            result = finetune(make_tables(folder, photos, 4 if "halved" in case else 5), CPU, watch, crew=crew)
+            halved = case == "tables halved"
+            # two threads add gradients up in two parts, as two processes of one thread do
+            torch.set_num_threads(2 // crew.size if halved else 1)
+            result = finetune(make_tables(folder, photos, 4 if halved else 5), CPU, watch, crew=crew)
+            torch.set_num_threads(1)
             np.savez(folder / f"tables-{crew.rank}.npz", **result.best.tables)
         case "paired" | "unpaired":
             train(run, make_colours(photos, case), CPU, watch, crew=crew)
@@ -113,8 +117,8 @@ def run_case(case: str, folder: Path, photos: Path, crew: Crew) -> None:
 
 
 if __name__ == "__main__":
-    torch.set_num_threads(int(sys.argv[1]))
-    place, images = map(Path, sys.argv[2:4])
+    torch.set_num_threads(1)
+    place, images = map(Path, sys.argv[1:3])
     with join_crew(CPU) as together:
-        for name in sys.argv[4:]:
+        for name in sys.argv[3:]:
             run_case(name, place / name, images, together)

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch.autograd.function import once_differentiable
 
+from lutkit.devices import keep_constants, send
 from lutkit_runtime.cube import CubeInterpolation
 from lutkit_runtime.kernels.cpu.cube_gradient import CubeLookup, cube_gradient, look_up_pictures, pad_cubes
 
@@ -100,11 +101,16 @@ def look_up_plainly(
     position = torch.where(position.isnan(), 0, position).clamp(0, last)
     cell = position.detach().long().clamp(max=cells - 1)
     fraction = (position - cell).flatten(2)
-    strides = torch.tensor([1, size, size * size], device=cell.device)
+    strides = _send_strides(size, cell.device)
     first = (cell.flatten(2) * strides[:, None]).sum(1)
     nodes = cubes.flatten(2).expand(len(pictures), -1, -1)
     mix = _mix_four if interpolation is CubeInterpolation.TETRAHEDRAL else _mix_eight
     return mix(nodes, first, fraction, strides).reshape(pictures.shape)
+
+
+@keep_constants
+def _send_strides(size: int, device: torch.device) -> torch.Tensor:
+    return send(torch.tensor([1, size, size * size]), device)
 
 
 def _gather(nodes: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:

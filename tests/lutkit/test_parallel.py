@@ -48,18 +48,27 @@ def start_crew(*arguments, size=2):
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     shared = {"WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    return [start(1, *arguments, RANK=str(rank), LOCAL_RANK=str(rank), **shared) for rank in range(size)]
+    return [start(*arguments, RANK=str(rank), LOCAL_RANK=str(rank), **shared) for rank in range(size)]
+
+
+def finish(processes):
+    """Return the exit codes of processes and what they said; none is left running."""
+    try:
+        said = [process.communicate(timeout=270)[0] for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+            process.communicate()
+    return [process.returncode for process in processes], said
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory, photos):
     """Folders of what one process and what two have made of every case."""
     alone, together = tmp_path_factory.mktemp("alone"), tmp_path_factory.mktemp("together")
-    # two threads add gradients up in two parts, as two processes of one thread do
-    processes = [start(2, alone, photos, *CASES), *start_crew(together, photos, *CASES)]
-    for process in processes:
-        said, _ = process.communicate(timeout=200)
-        assert process.returncode == 0, said
+    processes = [start(alone, photos, *CASES), *start_crew(together, photos, *CASES)]
+    codes, said = finish(processes)
+    assert codes == [0, 0, 0], said
     return alone, together
 
 
@@ -134,9 +143,8 @@ def test_a_signal_to_one_stops_all_and_resuming_equals_one_go(trained):
 
 
 def test_one_that_fails_ends_all_and_only_it_speaks(tmp_path, photos):
-    processes = start_crew(tmp_path, photos, "failing")
-    ends = [process.communicate(timeout=100)[0] for process in processes]
-    assert [process.returncode for process in processes] == [1, 1]
+    codes, ends = finish(start_crew(tmp_path, photos, "failing"))
+    assert codes == [1, 1]
     assert ends[0].strip().endswith("Deserted: another process has failed")
     assert ends[1].strip().endswith("DataError: this process has had enough")
     assert not (tmp_path / "failing" / "run" / "run.json").exists()  # nothing is in the way of the next run
