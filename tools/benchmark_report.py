@@ -30,6 +30,15 @@ HEADER = """| engine | threads | ms | first to third quartile | MP/s | roofline 
 |---|---:|---:|---:|---:|---:|---:|---:|---:|---|"""
 
 
+BUSY = 1.0
+"""Load from which times say little: the measured programs need the cores for themselves."""
+
+
+def _say(value: float) -> str:
+    """Return a number with three digits that count, without an exponent."""
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+
+
 def format_case(title: str, rows: list[Row]) -> list[str]:
     """Return a heading and the table of a case."""
     lines = [f"### {title.replace('^3', '³')}", "", HEADER]
@@ -41,8 +50,8 @@ def format_case(title: str, rows: list[Row]) -> list[str]:
             str(row["threads"]),
             f"{row['milliseconds']:.2f}",
             f"{row['first_quartile']:.2f} – {row['third_quartile']:.2f}" if row["runs"] > 1 else "one run",
-            f"{row['megapixels_per_second']:.1f}",
-            "" if roofline is None else f"{roofline:.1f} %",
+            _say(row["megapixels_per_second"]),
+            "" if roofline is None else f"{_say(roofline)} %",
             "" if ratio is None else f"{ratio:.2f}",
             "" if off is None else f"{off:.3g}",
             "" if identical is None else f"{100 * identical:.2f} %",
@@ -57,6 +66,12 @@ def format_page(rows: list[Row], load: float) -> str:
     versions = find_present(ENGINES)
     named = ", ".join(f"{ENGINES[key].title} {version}" for key, version in versions.items())
     lines = [f"{rows[0]['machine']}. {named}. Load when it began: {load:.1f}.", ""]
+    if load > BUSY:
+        lines += [
+            "**The machine was busy with other work while these were measured: the times are several times too long, those of two "
+            "threads most of all, and single runs say little. What is equal and what is off holds.**",
+            "",
+        ]
     for title, block in groupby(rows, lambda row: row["case"]):
         lines += format_case(title, list(block))
     return "\n".join(lines)
