@@ -47,8 +47,8 @@ def _find_near(samples, strides, masks, arithmetic, bands, lookup):
     stride_c = bands[band + 2] if near else strides[at + 2]
     stride_d = bands[band + 3] if near else strides[at + 3]
     row = _I(
-        _I(_I((a >> interval) * stride_a) + _I((b >> interval) * stride_b))
-        + _I(_I((c >> interval) * stride_c) + _I((d >> interval) * stride_d))
+        _I(_I(_I(a >> interval) * stride_a) + _I(_I(b >> interval) * stride_b))
+        + _I(_I(_I(c >> interval) * stride_c) + _I(_I(d >> interval) * stride_d))
     )
     row = _I(row + (bands[band + 4] if near else bands[band + 5]))
     return (
@@ -66,16 +66,19 @@ def _find_plain(samples, keys, strides, masks, arithmetic, lookup):
     a, b, c, d = samples
     at = _I(lookup * AXES)
     interval, scale = arithmetic[lookup * 3], arithmetic[lookup * 3 + 1]
+    stride_a, stride_b, stride_c, stride_d = load_constant_four(strides, at)
+    mask_a, mask_b, mask_c, mask_d = load_constant_four(masks, at)
+    key_a, key_b, key_c, key_d = load_constant_four(keys, at)
     row = _I(
-        _I(_I((a >> interval) * strides[at]) + _I((b >> interval) * strides[at + 1]))
-        + _I(_I((c >> interval) * strides[at + 2]) + _I((d >> interval) * strides[at + 3]))
+        _I(_I(_I(a >> interval) * stride_a) + _I(_I(b >> interval) * stride_b))
+        + _I(_I(_I(c >> interval) * stride_c) + _I(_I(d >> interval) * stride_d))
     )
     return (
         row,
-        _I(((a & masks[at]) * scale) | keys[at]),
-        _I(((b & masks[at + 1]) * scale) | keys[at + 1]),
-        _I(((c & masks[at + 2]) * scale) | keys[at + 2]),
-        _I(((d & masks[at + 3]) * scale) | keys[at + 3]),
+        _I(((a & mask_a) * scale) | key_a),
+        _I(((b & mask_b) * scale) | key_b),
+        _I(((c & mask_c) * scale) | key_c),
+        _I(((d & mask_d) * scale) | key_d),
     )
 
 
@@ -83,8 +86,9 @@ def _find_plain(samples, keys, strides, masks, arithmetic, lookup):
 def walk(padded, here, turn, offsets, keys, strides, masks, arithmetic, bands, lookup, unit, confuse):
     """Twin of `Lookup.walk`: the rows of the five vertices of a pixel, and their weights."""
     at = _I(_I(_I(lookup * 4) + turn) * AXES)
-    a, b = _I(padded[here + offsets[at]]), _I(padded[here + offsets[at + 1]])
-    c, d = _I(padded[here + offsets[at + 2]]), _I(padded[here + offsets[at + 3]])
+    to_a, to_b, to_c, to_d = load_constant_four(offsets, at)
+    a, b = _I(padded[_I(here + to_a)]), _I(padded[_I(here + to_b)])
+    c, d = _I(padded[_I(here + to_c)]), _I(padded[_I(here + to_d)])
     if arithmetic[lookup * 3 + 2] == DIAGONAL:
         row0, key_a, key_b, key_c, key_d = _find_near((a, b, c, d), strides, masks, arithmetic, bands, lookup)
     else:
