@@ -23,6 +23,7 @@ from lutkit_runtime.program import Program, Tables
 
 if TYPE_CHECKING:
     from lutkit_runtime.kernels.cpu.axis_layout import Prepared
+    from lutkit_runtime.kernels.cpu.reconstructed import Window
     from lutkit_runtime.kernels.cpu.stage import Target
     from lutkit_runtime.kernels.stage_claim import Stage
 
@@ -206,11 +207,11 @@ def _refer(op: Op, tables: Tables) -> Step:
 
 @dataclass(frozen=True)
 class FusedStep:
-    """A stage, the joined tables of its lookups, and all tables."""
+    """A stage, the joined tables of its lookups, and its convolutions with theirs."""
 
     stage: Stage
     joined: NDArray[np.int8]
-    tables: Tables
+    windows: tuple[Window, ...]
 
     def __call__(self, planes: Planes, threads: int | None) -> None:
         """Make the stage's plane."""
@@ -218,7 +219,7 @@ class FusedStep:
 
         given = planes[self.stage.input]
         source = np.ascontiguousarray(given.reshape(-1, *given.shape[2:]))
-        maps = make_maps(self.stage, self.tables, source, threads)
+        maps = make_maps(self.windows, source, threads)
         made = run_joined(self.stage, self.joined, source, threads, maps=maps)
         planes[self.stage.output] = made.reshape(*given.shape[:2], *made.shape[1:])
 
@@ -228,7 +229,7 @@ class FusedStep:
 
         image = piece.image
         source = planes[self.stage.input][:, 0]
-        maps = make_maps(self.stage, self.tables, source, threads)
+        maps = make_maps(self.windows, source, threads)
         if image.dtype != np.uint8:
             piece.store(run_joined(self.stage, self.joined, source, threads, maps=maps))
             return
@@ -273,6 +274,7 @@ def _claim(program: Program, tables: Tables) -> Iterator[Step]:
     """Yield the steps of a program: a kernel where it can do an ensemble and its requantisation, else references."""
     from lutkit_runtime.kernels.cpu.axis_layout import prepare_network
     from lutkit_runtime.kernels.cpu.axis_network import claim_axis_network
+    from lutkit_runtime.kernels.cpu.stage import prepare_windows
     from lutkit_runtime.kernels.stage_claim import claim_stage
     from lutkit_runtime.kernels.stage_layout import join_tables
 
@@ -289,7 +291,7 @@ def _claim(program: Program, tables: Tables) -> Iterator[Step]:
             stage = claim_stage(op, following)
             network = claim_axis_network(op, following) if planes[op.input].channels == 1 else None
         if stage is not None:
-            yield FusedStep(stage, join_tables(stage, tables), tables)
+            yield FusedStep(stage, join_tables(stage, tables), prepare_windows(stage, tables))
         elif network is not None:
             yield NetworkStep(prepare_network(network, tables))
         else:

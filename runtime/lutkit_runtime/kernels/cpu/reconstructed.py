@@ -116,7 +116,7 @@ def code_maps(
     uint8, (4, P, H, W), 0 to 254
         For turn r, what the op makes of ``rot90(planes, r)``, turned back.
     """
-    return run_window(prepare_window(op, table, thresholds), planes, threads)[0]
+    return run_reconstruction(prepare_window(op, table, thresholds), planes, threads)[0]
 
 
 def code_maps_and_sums(
@@ -127,7 +127,7 @@ def code_maps_and_sums(
     threads: int | None = None,
 ) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
     """Return the codes as `code_maps` does, and the sums that they stand for; int32, (4, P, H, W)."""
-    return run_window(prepare_window(op, table, thresholds), planes, threads, with_sums=True)
+    return run_reconstruction(prepare_window(op, table, thresholds), planes, threads, with_sums=True)
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ def prepare_window(op: ReconstructedConvolution, table: NDArray[Any], thresholds
     return Window(op, pack_words(op, table), find_steps(thresholds, op.largest))
 
 
-def run_window(
+def run_reconstruction(
     window: Window, planes: NDArray[np.uint8], threads: int | None = None, *, with_sums: bool = False
 ) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
     """Return the codes of planes (P, H, W) in each turn, as `code_maps` does, and on demand the sums: else none."""

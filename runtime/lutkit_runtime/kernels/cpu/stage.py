@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from lutkit_runtime.kernels.cpu.compiling import limit_threads
 from lutkit_runtime.kernels.cpu.dealing import new_counter
-from lutkit_runtime.kernels.cpu.reconstructed import code_maps
+from lutkit_runtime.kernels.cpu.reconstructed import Window, prepare_window, run_reconstruction
 from lutkit_runtime.kernels.cpu.stage_addresses import CHUNK, VERTICES
 from lutkit_runtime.kernels.cpu.stage_lines import count_lanes, run_lines
 from lutkit_runtime.kernels.stage_claim import Stage
@@ -69,15 +69,18 @@ def run_stage(
     uint8, (N, H * block, W * block)
         `out`, or a new array.
     """
-    maps = make_maps(stage, tables, planes, threads)
+    maps = make_maps(prepare_windows(stage, tables), planes, threads)
     return run_joined(stage, join_tables(stage, tables), planes, threads, out, maps)
 
 
-def make_maps(
-    stage: Stage, tables: Mapping[str, NDArray[Any]], planes: NDArray[np.uint8], threads: int | None = None
-) -> Maps:
+def prepare_windows(stage: Stage, tables: Mapping[str, NDArray[Any]]) -> tuple[Window, ...]:
+    """Return the convolutions of a stage with their tables, ready for planes of any size."""
+    return tuple(prepare_window(op, tables[op.slot], tables[op.post]) for op in stage.convolutions)
+
+
+def make_maps(windows: tuple[Window, ...], planes: NDArray[np.uint8], threads: int | None = None) -> Maps:
     """Return the codes that the convolutions of a stage make of planes (N, H, W): (4 turns, N, H, W) of each."""
-    return [code_maps(op, tables[op.slot], tables[op.post], planes, threads) for op in stage.convolutions]
+    return [run_reconstruction(window, planes, threads)[0] for window in windows]
 
 
 def run_joined(
