@@ -1,6 +1,6 @@
 """Runs PTX on the CPU, thread by thread: what the compiler made of a kernel, checked without a GPU.
 
-It knows the instructions that the kernels of colours consist of and fails on any other. Registers hold bits, and every
+It knows the instructions that the kernels consist of and fails on any other. Registers hold bits, and every
 instruction gives them its own meaning, as on a GPU. Slow: for pictures of a few dozen pixels.
 """
 
@@ -25,10 +25,18 @@ _OPERATIONS = {
     "add": lambda one, other: one + other,
     "sub": lambda one, other: one - other,
     "mul": lambda one, other: one * other,
+    "div": lambda one, other: one / other if isinstance(one, np.float32) else _divide(one, other),
+    "rem": lambda one, other: one - other * _divide(one, other),
     "and": lambda one, other: one & other,
     "or": lambda one, other: one | other,
     "xor": lambda one, other: one ^ other,
 }
+
+
+def _divide(one, other):
+    """Return a quotient of integers, towards zero."""
+    quotient = abs(one) // abs(other)
+    return quotient if (one < 0) == (other < 0) else -quotient
 
 
 def to_float(bits):
@@ -149,7 +157,7 @@ def _access(machine, operation, operands, registers, read):
     for lane, register in enumerate(named):
         at = slice(place + lane * size, place + lane * size + size)
         if name == "ld":
-            registers[register] = int.from_bytes(memory[at], "little")
+            registers[register] = read_signed(int.from_bytes(memory[at], "little"), operation[-1])
         else:
             memory[at] = (read(register) & ((1 << 8 * size) - 1)).to_bytes(size, "little")
 
@@ -198,7 +206,7 @@ def _compute_float(operation, values):
         return to_bits(abs(values[0]))
     if name in ("min", "max"):  # the one that is a number
         return to_bits((np.fmin if name == "min" else np.fmax)(*values))
-    assert operation[1] == "rn", operation
+    assert operation[1:] in (["rn", "f32"], ["f32"]), operation
     return to_bits(_OPERATIONS[name](*values))
 
 

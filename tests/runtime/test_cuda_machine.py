@@ -14,9 +14,12 @@ import pytest
 from colour_models import make_adaptive, make_chain, make_look
 from ptx_machine import run_kernel
 
+from lutkit.families.mulut import build_program
+from lutkit_runtime.artefact import Artefact
 from lutkit_runtime.cube import Arithmetic
 from lutkit_runtime.engine import Model
 from lutkit_runtime.kernels.cuda.device import SIMULATOR, is_simulated
+from lutkit_runtime.pattern import NAMED_PATTERNS
 
 pytest.importorskip("numba_cuda", reason="needs numba-cuda with a CUDA toolkit: pip install 'numba-cuda[cu13]'")
 
@@ -32,8 +35,9 @@ from cuda_ptx import compile_to_ptx
 from lutkit_runtime.kernels.cuda.catalogue import every_kernel
 
 wanted = set(sys.argv[2:])
-found = {each.name: compile_to_ptx(each, each.signatures[0]) for each in every_kernel() if each.name in wanted}
-json.dump(found, sys.stdout)
+found = [(each, signature) for each in every_kernel() for signature in each.signatures]
+found = {f"{each.name}: {types}": (each, types) for each, types in found if f"{each.name}: {types}" in wanted}
+json.dump({name: compile_to_ptx(*one) for name, one in found.items()}, sys.stdout)
 """
 
 
@@ -49,15 +53,25 @@ def make_picture(depth, shape):
     return picture
 
 
+def make_stages():
+    """Return a model of two stages, the second of which is one of words."""
+    program = build_program({"s": NAMED_PATTERNS["s"], "y": NAMED_PATTERNS["y"]}, stages=2, scale=2, interval=6)
+    random = np.random.default_rng(0)
+    slots = program.slots.items()
+    tables = {name: random.integers(-127, 128, (slot.entries, slot.outputs), dtype=np.int8) for name, slot in slots}
+    return Artefact(program, tables, {})
+
+
 PACKED = make_look(np.random.default_rng(3).random((125, 3), np.float32), arithmetic=Arithmetic.PACKED)
 RUNS = {
-    "packed": (PACKED, make_picture("uint8", (5, 7, 3)), 1.0),
-    "packed, with alpha": (PACKED, make_picture("uint8", (4, 5, 4)), 1.0),
-    "blended": (PACKED, make_picture("uint8", (5, 7, 3)), 0.3),
-    "deep": (PACKED, make_picture("uint16", (4, 5, 4)), 1.7),
-    "a chain": (make_chain(), make_picture("uint8", (3, 7, 3)), 0.6),
-    "a chain of floats": (make_chain(), make_picture("float32", (3, 5, 4)), 0.6),
-    "adaptive": (make_adaptive(), make_picture("float32", (3, 7, 3)), 1.0),
+    "packed": (PACKED, make_picture("uint8", (5, 7, 3)), {"strength": 1.0}),
+    "packed, with alpha": (PACKED, make_picture("uint8", (4, 5, 4)), {"strength": 1.0}),
+    "blended": (PACKED, make_picture("uint8", (5, 7, 3)), {"strength": 0.3}),
+    "deep": (PACKED, make_picture("uint16", (4, 5, 4)), {"strength": 1.7}),
+    "a chain": (make_chain(), make_picture("uint8", (3, 7, 3)), {"strength": 0.6}),
+    "a chain of floats": (make_chain(), make_picture("float32", (3, 5, 4)), {"strength": 0.6}),
+    "adaptive": (make_adaptive(), make_picture("float32", (3, 7, 3)), {"strength": 1.0}),
+    "stages": (make_stages(), make_picture("uint8", (4, 5)), {}),
 }
 
 
@@ -65,11 +79,25 @@ def apply_with(monkeypatch, launch, name):
     """Run a model on the GPU's path, with another way of launching kernels."""
     from lutkit_runtime.kernels.cuda.compiling import Kernel
 
-    artefact, picture, strength = RUNS[name]
+    artefact, picture, parameters = RUNS[name]
     with monkeypatch.context() as patch:
-        if launch is not None:
-            patch.setattr(Kernel, "launch", launch)
-        return Model(artefact.program, artefact.tables).apply(picture, backend="cuda", strength=strength)
+        patch.setattr(Kernel, "launch", launch)
+        return Model(artefact.program, artefact.tables).apply(picture, backend="cuda", **parameters)
+
+
+def unwrap(argument):
+    """Return what the machine takes for an argument of a launch, with its type in a kernel's declaration."""
+    held = getattr(argument, "_ary", argument)
+    if isinstance(held, np.ndarray):
+        return held, f"{held.dtype}[::1]"
+    if isinstance(held, tuple):
+        return held, f"UniTuple(float32, {len(held)})"
+    return (held, "float32") if isinstance(held, np.float32) else (np.int32(held), "int32")
+
+
+def name_launch(kernel, arguments):
+    """Return the name of a kernel and the types that it is launched with."""
+    return f"{kernel.name}: void(int32, {', '.join(unwrap(each)[1] for each in arguments)})"
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +108,7 @@ def compiled():
     names, launch = set(), Kernel.launch
 
     def record(self, count, stream, *arguments):
-        names.add(self.name)
+        names.add(name_launch(self, arguments))
         launch(self, count, stream, *arguments)
 
     with pytest.MonkeyPatch.context() as patch:
@@ -106,15 +134,14 @@ def test_compiled_kernels_give_the_bytes_of_the_definition(name, compiled, monke
     launched = []
 
     def launch(self, count, stream, *arguments):
-        launched.append(self.name)
-        held = [getattr(each, "_ary", each) for each in arguments]
-        ready = [np.int32(each) if isinstance(each, int) else each for each in held]
+        launched.append(name_launch(self, arguments))
         threads = 4
-        run_kernel(compiled[self.name], -(-count // threads), threads, [np.int32(count), *ready])
+        ready = [unwrap(each)[0] for each in arguments]
+        run_kernel(compiled[launched[-1]], -(-count // threads), threads, [np.int32(count), *ready])
 
     found = apply_with(monkeypatch, launch, name)
-    artefact, picture, strength = RUNS[name]
-    expected = Model(artefact.program, artefact.tables).apply(picture, backend="numpy", strength=strength)
+    artefact, picture, parameters = RUNS[name]
+    expected = Model(artefact.program, artefact.tables).apply(picture, backend="numpy", **parameters)
     assert launched
     faulty = np.isnan(expected)
     assert np.array_equal(np.isnan(found), faulty)
