@@ -231,7 +231,17 @@ def _load_model(
     model = Model(artefact.program, artefact.tables, artefact.provenance)
     if not dry_run:
         model.prepare(backend)
+        _say_device(backend)
     return model
+
+
+def _say_device(backend: str) -> None:
+    """Say which GPU computes, where nobody has asked for one."""
+    from lutkit_runtime.engine.backends import find_backend
+    from lutkit_runtime.kernels.cuda.device import describe_device
+
+    if backend == "auto" and find_backend(backend).name == "cuda":
+        say(f"Computing on {describe_device()}; --backend cpu does not.")
 
 
 def _refuse_options(options: Mapping[str, object], reason: str) -> None:

@@ -22,7 +22,7 @@ class CommandEntry(NamedTuple):
 
 
 COMMANDS: dict[str, CommandEntry] = {
-    "apply": CommandEntry("lutkit.cli.apply", "Run a model on pictures."),
+    "apply": CommandEntry("lutkit.cli.apply", "Run a model on pictures and videos."),
     "train": CommandEntry("lutkit.cli.train", "Train the networks of a model."),
     "transfer": CommandEntry("lutkit.cli.transfer", "Turn trained networks into tables."),
     "finetune": CommandEntry("lutkit.cli.finetune", "Train the tables themselves."),
