@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
@@ -51,7 +52,8 @@ def multiply_in(precision: Precision) -> Generator[None]:
 
     torch rounds the factors of convolutions where nobody says otherwise. Changes settings of the process for a while.
     """
-    matrices, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn
+    matrices: Any = torch.backends.cuda.matmul
+    convolutions: Any = torch.backends.cudnn
     before = matrices.allow_tf32, convolutions.allow_tf32
     matrices.allow_tf32 = convolutions.allow_tf32 = precision == "tf32"
     try:
