@@ -37,7 +37,7 @@ COMMANDS: dict[str, CommandEntry] = {
     "invert": CommandEntry("lutkit.cli.invert", "Make the colour LUT that undoes another."),
     "diff": CommandEntry("lutkit.cli.diff", "Measure how much two colour LUTs differ."),
     "models": CommandEntry("lutkit.cli.models", "List the built-in models."),
-    "bench": CommandEntry("lutkit.cli.bench", "Measure how fast models run on this machine."),
+    "bench": CommandEntry("lutkit.cli.bench", "Measure how fast models run on this machine, beside other programs."),
     "warmup": CommandEntry("lutkit.cli.warmup", "Compile every kernel now, so that nobody waits for it later."),
     "verify": CommandEntry("lutkit.cli.verify", "Check that a model is intact and runs as it should."),
 }
