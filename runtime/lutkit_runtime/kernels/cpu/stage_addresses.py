@@ -27,7 +27,7 @@ _U = np.uint64
 _1, _2, _3, _4 = _U(CHUNK), _U(2 * CHUNK), _U(3 * CHUNK), _U(4 * CHUNK)
 
 
-@njit(error_model="numpy", forceinline=True)
+@njit(inline="always")
 def _address(padded, first, strides, masks, split, unit, confuse, outputs, rows, weights, scratch, count):
     """Twin of `simplex_terms`: where the vertices of `count` pixels stand in the table, and their weights."""
     at_a, at_b, at_c, at_d = first
@@ -76,7 +76,7 @@ def _address(padded, first, strides, masks, split, unit, confuse, outputs, rows,
         weights[_4 + to] = four
 
 
-@njit(error_model="numpy", forceinline=True)
+@njit(inline="always")
 def _address_diagonal(
     padded, first, strides, masks, split, near_strides, band, unit, outputs, rows, weights, scratch, count
 ):
@@ -146,7 +146,7 @@ def _address_diagonal(
         weights[_4 + to] = four
 
 
-@njit(error_model="numpy", forceinline=True)
+@njit(inline="always")
 def address_nodes(padded, first, strides, outputs, rows, scratch, count):
     """Twin of `_address` where every code is a node: the first vertex has all the weight."""
     at_a, at_b, at_c, at_d = first
@@ -157,7 +157,7 @@ def address_nodes(padded, first, strides, outputs, rows, scratch, count):
         rows[scratch + x] = _I(row) * outputs
 
 
-@njit(error_model="numpy", forceinline=True)
+@njit(inline="always")
 def address_lookup(
     padded, first, strides, masks, arithmetic, bands, lookup, scale, outputs, rows, weights, scratch, count
 ):

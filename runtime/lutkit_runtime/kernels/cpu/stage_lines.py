@@ -86,7 +86,7 @@ def _join_turns(sums, first_sum, per_turn, side, lanes, count):
             add_turned_thrice(sums, zero, sums, two + per_turn, side)
 
 
-@njit(error_model="numpy", forceinline=True)
+@njit(inline="always")
 def _round(sums, first_sum, codes, first_code, bias, divisor, count):
     """Twin of `Requantise.codes` in float32, exact under the conditions of `claim_stage`."""
     for i in range(count):
