@@ -135,6 +135,8 @@ def _run_thread(machine, block, thread, threads):
             here = machine.labels[operands[0]]
         elif name == "bar":
             yield True
+        elif name == "atom":
+            _update(machine, operation, operands, registers, read)
         elif name in ("ld", "st"):
             _access(machine, operation, operands, registers, read)
         else:
@@ -162,6 +164,14 @@ def _access(machine, operation, operands, registers, read):
             memory[at] = (read(register) & ((1 << 8 * size) - 1)).to_bytes(size, "little")
 
 
+def _update(machine, operation, operands, registers, read):
+    """Change a place in memory as one instruction does that nothing comes between."""
+    load, store = ["ld", operation[1], operation[-1]], ["st", operation[1], operation[-1]]
+    _access(machine, load, operands[:2], registers, read)
+    made = _compute([operation[2], operation[-1]], [registers[operands[0]], read(operands[2])])
+    _access(machine, store, [operands[1], "%made"], registers, {**registers, "%made": made}.__getitem__)
+
+
 def _compute(operation, values):
     """Return the bits that an instruction makes of others."""
     name, kind = operation[0], operation[-1]
@@ -186,10 +196,20 @@ def _compute(operation, values):
         found = numbers[0] << min(by, 64) if name == "shl" else numbers[0] >> min(by, 64)
     elif name in ("min", "max"):
         found = (min if name == "min" else max)(*numbers)
-    elif name == "not":
-        found = ~numbers[0]
+    elif name == "prmt":
+        pool = ((numbers[1] & 0xFFFFFFFF) << 32 | (numbers[0] & 0xFFFFFFFF)).to_bytes(8, "little")
+        chosen = [(numbers[2] >> 4 * place) & 15 for place in range(4)]
+        found = int.from_bytes(
+            bytes(pool[one & 7] if one < 8 else 255 * (pool[one & 7] >> 7) for one in chosen), "little"
+        )
+    elif name == "abs":
+        found = abs(numbers[0])
+    elif name in ("not", "neg"):
+        found = ~numbers[0] if name == "not" else -numbers[0]
     else:
         found = _OPERATIONS[name](*numbers)
+    if "hi" in operation:
+        found >>= width
     return found & ((1 << width) - 1)
 
 
@@ -202,8 +222,8 @@ def _compute_float(operation, values):
         if comparison.endswith("u"):
             return faulty or bool(_COMPARISONS[comparison[:-1]](*values))
         return not faulty and bool(_COMPARISONS[comparison](*values))
-    if name == "abs":
-        return to_bits(abs(values[0]))
+    if name in ("abs", "neg"):
+        return to_bits(abs(values[0]) if name == "abs" else -values[0])
     if name in ("min", "max"):  # the one that is a number
         return to_bits((np.fmin if name == "min" else np.fmax)(*values))
     assert operation[1:] in (["rn", "f32"], ["f32"]), operation

@@ -148,9 +148,8 @@ def assert_alike(found, expected):
     np.testing.assert_allclose(found / scale, expected / scale, rtol=0, atol=TOLERANCE)
 
 
-@pytest.mark.parametrize("name", STAGES)
-def test_stage_equals_that_of_the_cpu_forward_and_backward(name):
-    given = make_given(STAGES[name])
+def check_stage(given):
+    """Assert that codes and gradients of a stage are those of the CPU."""
     joined = join_entries(given.stage, given.tables)
     expected_codes = run_joined(given.stage, joined, given.planes, 1, maps=given.maps)
     expected = stage_gradient(
@@ -167,6 +166,11 @@ def test_stage_equals_that_of_the_cpu_forward_and_backward(name):
     assert len(to_maps) == len(expected.maps) == len(given.stage.convolutions)
     for found, like in zip(to_maps, expected.maps, strict=True):
         assert_alike(found, like)
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_stage_equals_that_of_the_cpu_forward_and_backward(name):
+    check_stage(make_given(STAGES[name]))
 
 
 def test_a_gradient_that_is_not_wanted_is_not_computed():
