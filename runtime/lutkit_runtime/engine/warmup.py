@@ -107,7 +107,7 @@ def compiles(backend: str) -> bool:
 
 def find_cache(backend: str) -> str | None:
     """Return the folder in which the kernels of a backend that compiles are cached, or None where none can be kept."""
-    folder = importlib.import_module(CACHES[backend]).choose_cache_folder()
+    folder = importlib.import_module(CACHES[backend]).choose_cache_folder(backend)
     return None if folder is None else str(folder)
 
 

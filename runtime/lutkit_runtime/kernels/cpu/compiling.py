@@ -31,29 +31,38 @@ UNUSED_SECONDS = 7 * 24 * 3600
 
 
 @functools.cache
-def digest_sources() -> str:
+def digest_sources(backend: str = "cpu") -> str:
     """Return the name of the folder for kernels of these sources, 16 hexadecimal digits.
 
     Numba compiles a kernel anew when the kernel's own file changes, but not when a function of another file does that
-    it has inlined. So all files beside this one and in the folder above count, and the package's own,
+    it has inlined. So all files of the backend's folder and of the folder above count, and the package's own,
     which holds the version.
+
+    Parameters
+    ----------
+    backend : str
+        ``cpu`` or ``cuda``.
     """
-    folder = Path(__file__).parent
+    kernels = Path(__file__).parents[1]
     digest = hashlib.sha256()
-    for path in (folder.parents[1] / "__init__.py", *sorted(folder.glob("*.py")), *sorted(folder.parent.glob("*.py"))):
+    for path in (
+        kernels.parent / "__init__.py",
+        *sorted((kernels / backend).glob("*.py")),
+        *sorted(kernels.glob("*.py")),
+    ):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 
 
-def find_cache_folder() -> Path | None:
-    """Return the folder of compiled kernels, made if need be, or None where none can be trusted.
+def find_cache_folder(backend: str = "cpu") -> Path | None:
+    """Return the folder of a backend's compiled kernels, made if need be, or None where none can be trusted.
 
     Numba's cache files are pickles: whoever can write them can run code as the user. So the folder must belong to the
     user and be closed to everybody else. Making a new one removes those of other sources that are out of use.
     """
     home = Path(platformdirs.user_cache_dir("lutkit", appauthor=False)) / "numba"
     try:
-        folder = home / digest_sources()
+        folder = home / digest_sources(backend)
         is_new = not folder.exists()
         for place in (home, folder):
             place.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -76,10 +85,10 @@ def _remove_unused(home: Path) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def choose_cache_folder() -> Path | None:
+def choose_cache_folder(backend: str = "cpu") -> Path | None:
     """Return the folder in which kernels are cached: the user's choice, `find_cache_folder`'s, or None for nowhere."""
     chosen: str = config.CACHE_DIR
-    return Path(chosen) / f"lutkit-{digest_sources()}" if chosen else find_cache_folder()
+    return Path(chosen) / f"lutkit-{digest_sources(backend)}" if chosen else find_cache_folder(backend)
 
 
 def compile_kernel(**options: Any) -> Callable[[Function], Function]:

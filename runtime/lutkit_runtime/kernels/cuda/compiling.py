@@ -8,14 +8,16 @@ a kernel is launched with are device arrays of one dimension, and integers.
 from __future__ import annotations
 
 import importlib
+import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from numba.core import config
 
-from lutkit_runtime.kernels.cpu.compiling import find_cache_folder
+from lutkit_runtime.errors import BackendError
+from lutkit_runtime.kernels.cpu.compiling import choose_cache_folder
 from lutkit_runtime.kernels.cuda.device import is_simulated
 
 cuda: Any = importlib.import_module("numba.cuda")
@@ -26,6 +28,12 @@ BLOCK = 128
 
 SIMULATED_BLOCK = 16
 """The simulator starts a Python thread for every thread of a block, also for those that have nothing to do."""
+
+MOST_THREADS = (1 << 31) - BLOCK
+"""Threads of a launch: their numbers are int32, also of those in the last block that have nothing to do."""
+
+_SETTING = threading.RLock()
+"""Numba's settings belong to the process: one thread at a time sets them and puts them back."""
 
 
 @dataclass(frozen=True)
@@ -48,29 +56,66 @@ class Kernel:
     _compiled: list[Any] = field(default_factory=list[Any], repr=False)
 
     def compile(self) -> Any:
-        """Return what can be launched; compiled on the first call, or loaded from the user's cache."""
+        """Return what can be launched; compiled on the first call, or loaded from the user's cache.
+
+        Raises
+        ------
+        BackendError
+            Where the toolkit cannot make it, or the driver not take it: they do not fit the GPU, or each other.
+        """
         if not self._compiled:
-            self._compiled.append(_compile(self.function, self.signatures))
+            with _SETTING:
+                if not self._compiled:
+                    self._compiled.append(_compile(self.function, self.signatures))
         return self._compiled[0]
 
     def launch(self, count: int, stream: Any, *arguments: Any) -> None:
-        """Start `count` threads on a stream; returns before they are done."""
+        """Start `count` threads on a stream; returns before they are done.
+
+        Raises
+        ------
+        BackendError
+            Where there are more threads than numbers for them.
+        """
         if count == 0:
             return
+        if count > MOST_THREADS:
+            raise BackendError(
+                f"{count} samples at once are more than the {MOST_THREADS} that a GPU is given: use a smaller tile, or "
+                "none, or the backend cpu"
+            )
         threads = min(SIMULATED_BLOCK, count) if is_simulated() else BLOCK
-        self.compile()[-(-count // threads), threads, stream](count, *arguments)
+        run = self.compile()
+        with _setting("CUDA_LOW_OCCUPANCY_WARNINGS", 0):  # small pictures are no fault of the user's
+            configured = run[-(-count // threads), threads, stream]
+        configured(count, *arguments)
+
+
+@contextmanager
+def _setting(name: str, value: Any) -> Iterator[None]:
+    """Set one of Numba's settings inside the block."""
+    with _SETTING:
+        before = getattr(config, name)
+        setattr(config, name, value)
+        try:
+            yield
+        finally:
+            setattr(config, name, before)
 
 
 def _compile(function: Callable[..., None], signatures: Sequence[str]) -> Any:
     if is_simulated():
         return cuda.jit(function)
-    chosen = config.CACHE_DIR
-    folder = Path(chosen) / "lutkit-cuda" if chosen else find_cache_folder()
-    try:
-        config.CACHE_DIR = str(folder or "")
-        return cuda.jit(list(signatures), cache=folder is not None)(function)
-    finally:
-        config.CACHE_DIR = chosen
+    folder = choose_cache_folder("cuda")
+    with _setting("CACHE_DIR", str(folder or "")):
+        try:
+            return cuda.jit(list(signatures), cache=folder is not None)(function)
+        except Exception as problem:  # of the compiler, the linker or the driver, each with classes of its own
+            reason = (str(problem).strip() or type(problem).__name__).splitlines()[0]
+            raise BackendError(
+                f"kernel '{function.__name__}' cannot be compiled for this GPU ({reason}): update the NVIDIA driver, or "
+                "use the backend cpu"
+            ) from problem
 
 
 def kernel(*signatures: str, name: str | None = None) -> Callable[[Callable[..., None]], Kernel]:
