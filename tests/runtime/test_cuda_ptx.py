@@ -35,6 +35,7 @@ def kernels():
     return json.loads(done.stdout)
 
 
+@pytest.mark.timeout(900)  # all kernels are compiled first
 def test_every_file_of_kernels_is_in_the_catalogue(kernels):
     folder = Path(__file__).parents[2] / "runtime" / "lutkit_runtime" / "kernels" / "cuda"
     declared = {path.stem for path in folder.glob("*.py") if "\n@kernel(" in path.read_text(encoding="utf-8")}

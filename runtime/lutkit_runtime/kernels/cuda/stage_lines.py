@@ -28,6 +28,7 @@ LARGEST_SIDE = 8
 _I, _U, _F = np.int32, np.uint32, np.float32
 _STRIDE = _I((1 << STRIDE_BITS) - 1)
 _PAIRS = _U(0x00FF00FF)
+# indices are unsigned: for signed ones Numba tests for Python's negative indices
 
 
 @device_function
@@ -65,7 +66,7 @@ def _find_plain(samples, keys, strides, masks, arithmetic, lookup):
     """Return the first row and the sort keys of samples of a table of one lattice."""
     a, b, c, d = samples
     at = _I(lookup * AXES)
-    interval, scale = arithmetic[lookup * 3], arithmetic[lookup * 3 + 1]
+    interval, scale = arithmetic[_U(lookup * 3)], arithmetic[_U(lookup * 3 + 1)]
     stride_a, stride_b, stride_c, stride_d = load_constant_four(strides, at)
     mask_a, mask_b, mask_c, mask_d = load_constant_four(masks, at)
     key_a, key_b, key_c, key_d = load_constant_four(keys, at)
@@ -87,9 +88,9 @@ def walk(padded, here, turn, offsets, keys, strides, masks, arithmetic, bands, l
     """Twin of `Lookup.walk`: the rows of the five vertices of a pixel, and their weights."""
     at = _I(_I(_I(lookup * 4) + turn) * AXES)
     to_a, to_b, to_c, to_d = load_constant_four(offsets, at)
-    a, b = _I(padded[_I(here + to_a)]), _I(padded[_I(here + to_b)])
-    c, d = _I(padded[_I(here + to_c)]), _I(padded[_I(here + to_d)])
-    if arithmetic[lookup * 3 + 2] == DIAGONAL:
+    a, b = _I(padded[_U(here + to_a)]), _I(padded[_U(here + to_b)])
+    c, d = _I(padded[_U(here + to_c)]), _I(padded[_U(here + to_d)])
+    if arithmetic[_U(lookup * 3 + 2)] == DIAGONAL:
         row0, key_a, key_b, key_c, key_d = _find_near((a, b, c, d), strides, masks, arithmetic, bands, lookup)
     else:
         row0, key_a, key_b, key_c, key_d = _find_plain((a, b, c, d), keys, strides, masks, arithmetic, lookup)
@@ -163,7 +164,7 @@ def _make_words(side):
         @device_function
         def add_row(table, at, weight, lanes):
             for word in range(words):
-                add_word(table[at + word], weight, lanes, word)
+                add_word(table[_U(at + word)], weight, lanes, word)
 
     @device_function
     def add_turn(
@@ -176,7 +177,7 @@ def _make_words(side):
             row0, row1, row2, row3, row4, weight0, weight1, weight2, weight3, weight4 = walk(
                 padded, here, turn, offsets, keys, strides, masks, arithmetic, bands, lookup, unit, confuse
             )
-            base = bases[lookup]
+            base = bases[_U(lookup)]
             add_row(table, _I(_I(base + row0) * words), _U(weight0), lanes)
             add_row(table, _I(_I(base + row1) * words), _U(weight1), lanes)
             add_row(table, _I(_I(base + row2) * words), _U(weight2), lanes)
@@ -205,20 +206,20 @@ def _make_bytes(side):
             row0, row1, row2, row3, row4, weight0, weight1, weight2, weight3, weight4 = walk(
                 padded, here, turn, offsets, keys, strides, masks, arithmetic, bands, lookup, unit, confuse
             )
-            at = _I(bases[lookup] * outputs)
+            at = _I(bases[_U(lookup)] * outputs)
             for row in range(side):
                 for column in range(side):
                     entry = turned_back(row, column, turn)
                     sums[row * side + column] += _I(
                         _I(
-                            _I(weight0 * _I(table[at + row0 * outputs + entry]))
-                            + _I(weight1 * _I(table[at + row1 * outputs + entry]))
+                            _I(weight0 * _I(table[_U(at + row0 * outputs + entry)]))
+                            + _I(weight1 * _I(table[_U(at + row1 * outputs + entry)]))
                         )
                         + _I(
-                            _I(weight2 * _I(table[at + row2 * outputs + entry]))
-                            + _I(weight3 * _I(table[at + row3 * outputs + entry]))
+                            _I(weight2 * _I(table[_U(at + row2 * outputs + entry)]))
+                            + _I(weight3 * _I(table[_U(at + row3 * outputs + entry)]))
                         )
-                        + _I(weight4 * _I(table[at + row4 * outputs + entry]))
+                        + _I(weight4 * _I(table[_U(at + row4 * outputs + entry)]))
                     )
 
     return add_turn
