@@ -80,10 +80,10 @@ def assert_runs_alike(example: Example, pictures: list[np.ndarray]) -> None:
 
 def assert_simulation_runs_alike(model: Model, picture: np.ndarray) -> None:
     """Fail unless the simulated GPU gives the bytes of the reference for a corner of a picture: it takes milliseconds a pixel."""
-    corner = picture[:3, :4]
+    corner = picture[:2, :3]
     expected = model.apply(corner, backend="numpy").tobytes()
     assert model.apply(corner, backend="cuda").tobytes() == expected
-    if model.program.halo < 5:  # tiles of two pixels read all of theirs
+    if model.program.halo < 3:  # else tiles of two pixels are the whole corner
         assert model.apply(corner, backend="cuda", tile=2).tobytes() == expected
 
 

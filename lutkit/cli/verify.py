@@ -29,7 +29,7 @@ def command(model: str) -> None:
     of the reference, whole and in tiles.
     """
     from lutkit.resolve import find_model, open_model
-    from lutkit_runtime.engine import Model, available_backends
+    from lutkit_runtime.engine import Model, suitable_backends
 
     source = find_model(model)
     path = source.path
@@ -37,7 +37,7 @@ def command(model: str) -> None:
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     count = len(artefact.tables)
     click.echo(f"{path}: intact, {count} table{'s' if count != 1 else ''}, sha256 {digest}")
-    backends = [name for name in available_backends() if name != "numpy"]
+    backends = [name for name in suitable_backends() if name != "numpy"]
     samples = compare_backends(Model(artefact.program, artefact.tables), backends)
     click.echo(f"{path}: {' and '.join(['numpy', *backends])} agree on {samples:,} samples")
 

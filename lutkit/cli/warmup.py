@@ -22,7 +22,7 @@ def command(backend: str, as_json: bool) -> None:
     import os
     import time
 
-    from lutkit_runtime.engine import available_backends
+    from lutkit_runtime.engine import suitable_backends
     from lutkit_runtime.engine.backends import find_backend
     from lutkit_runtime.engine.warmup import Outcome, compiles, find_cache, warm_up
 
@@ -30,7 +30,7 @@ def command(backend: str, as_json: bool) -> None:
         how = "compiled" if outcome.compiled else "there already"
         click.echo(f"{outcome.backend}  {outcome.seconds:6.2f} s  {how:<13}  {outcome.case}", err=True)
 
-    names = available_backends() if backend == "auto" else (find_backend(backend).name,)
+    names = suitable_backends() if backend == "auto" else (find_backend(backend).name,)
     found: dict[str, str | None] = {}
     outcomes: list[Outcome] = []
     start = time.perf_counter()

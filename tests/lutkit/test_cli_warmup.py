@@ -27,7 +27,7 @@ def asked(monkeypatch):
 
 
 def test_every_backend_that_compiles_is_asked(asked, monkeypatch):
-    monkeypatch.setattr("lutkit_runtime.engine.available_backends", lambda: ("numpy", "cpu", "cuda"))
+    monkeypatch.setattr("lutkit_runtime.engine.suitable_backends", lambda: ("numpy", "cpu", "cuda"))
     result = CliRunner().invoke(main, ["warmup"])
     assert result.exit_code == 0, result.stderr
     assert [name for name, _ in asked] == ["cpu", "cuda"]

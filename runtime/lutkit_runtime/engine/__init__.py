@@ -6,7 +6,7 @@ images and planes, `tiling` cuts an image, `streaming` fetches frames ahead.
 
 from __future__ import annotations
 
-from lutkit_runtime.engine.backends import available_backends
+from lutkit_runtime.engine.backends import available_backends, suitable_backends
 from lutkit_runtime.engine.model import Model, load
 
-__all__ = ["Model", "available_backends", "load"]
+__all__ = ["Model", "available_backends", "load", "suitable_backends"]

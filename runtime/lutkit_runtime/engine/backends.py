@@ -163,6 +163,11 @@ def available_backends() -> tuple[str, ...]:
     return tuple(name for name, backend in BACKENDS.items() if backend.obstacle() is None)
 
 
+def suitable_backends() -> tuple[str, ...]:
+    """Return the names of the backends that people would choose on this machine: not the simulator of a GPU."""
+    return tuple(name for name, backend in BACKENDS.items() if _suits(backend))
+
+
 def find_backend(name: str) -> Backend:
     """Return the backend of a name, or the best one that can run here for ``auto``.
 
