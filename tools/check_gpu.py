@@ -8,7 +8,7 @@ The tests of the CUDA kernels come first, on the GPU instead of the simulator. T
 GPU; every result is compared with the CPU's, and times are taken between CUDA events. A kernel that only waits goes
 ahead, so that all launches are queued before the first one runs: what is measured is the GPU, not Python. Inputs and
 results rotate through so many buffers that nothing stays in a cache. The ceiling is a copy kernel that moves as many
-bytes. With NUMBA_ENABLE_CUDASIM=1 and --small the program itself can be tried without a GPU; it then measures nothing.
+bytes. Steps of training are timed last, where torch can use the GPU. With NUMBA_ENABLE_CUDASIM=1 and --small the program itself can be tried without a GPU; it then measures nothing.
 """
 
 from __future__ import annotations
@@ -182,6 +182,24 @@ def measure_case(case: Case, timer: Timer, launches: int) -> Measurement:
     )
 
 
+TRAINING_BATCH, TRAINING_STEPS = 32, 50
+
+
+def measure_training() -> list[dict[str, Any]]:
+    """Return the times of training steps on the GPU, where torch can use it, and of the CPU beside them."""
+    try:
+        import torch
+    except ModuleNotFoundError:
+        return []
+    if not torch.cuda.is_available():
+        return []
+    from gpu_training import time_training
+
+    on_gpu = time_training(torch.device("cuda"), TRAINING_BATCH, TRAINING_STEPS)
+    on_cpu = time_training(torch.device("cpu"), TRAINING_BATCH, TRAINING_STEPS // 10)
+    return [{"device": name, **asdict(each)} for name, times in (("cuda", on_gpu), ("cpu", on_cpu)) for each in times]
+
+
 def run_tests() -> bool:
     """Return whether the tests of the kernels hold on this machine."""
     root = Path(__file__).resolve().parents[1]
@@ -220,12 +238,16 @@ def main(json_file: Path | None, markdown: Path | None, launches: int, tests: bo
     for case in list_cases(small=small):
         measurements.append(measure_case(case, timer, launches))
         click.echo(json.dumps(asdict(measurements[-1])))
+    training = measure_training()
+    for each in training:
+        click.echo(json.dumps(each))
     table = f"Device: {describe_device()}\n\n{tabulate(measurements)}\n"
     click.echo(table)
     if markdown is not None:
         markdown.write_text(table, encoding="utf-8")
     if json_file is not None:
         report = {"device": describe_device(), "tests": passed, "measurements": [asdict(each) for each in measurements]}
+        report["training"] = training
         json_file.write_text(json.dumps(report, indent=1), encoding="utf-8")
     if passed is False or not all(each.identical for each in measurements):
         raise click.ClickException("the GPU does not give the CPU's bytes, or a test fails: see above")

@@ -29,3 +29,13 @@ def test_every_result_is_checked_and_written_down(tmp_path, monkeypatch):
     assert "simulator" in report["device"]
     assert (tmp_path / "gpu.md").read_text().count("| yes |") == 6
     sys.modules.pop("check_gpu")
+
+
+def test_steps_of_training_are_timed_on_any_device(monkeypatch):
+    torch = pytest.importorskip("torch")
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "tools"))
+    from gpu_training import time_training
+
+    times = time_training(torch.device("cpu"), batch=1, steps=1)
+    assert [each.batch for each in times] == [1, 1]
+    assert all(each.milliseconds > 0 and 0 <= each.loss < 1 for each in times)
