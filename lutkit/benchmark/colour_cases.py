@@ -113,7 +113,8 @@ def judge_colours(lut: ColourLut, picture: Picture, way: CubeInterpolation) -> C
         values = lut.evaluate(picture[rows, :, :3] / np.float64(peak), interpolation) * peak
         return np.floor(values.clip(0, peak) + 0.5) if whole else values
 
-    def judge(contender: Contender, result: Any) -> Verdict:
+    def judge(contender: Contender, given: Any) -> Verdict:
+        result = np.asarray(given)
         if result.shape != picture.shape or result.dtype != picture.dtype:
             return Verdict(None, None, f"gives {result.dtype} {result.shape}")
         found = result[rows]

@@ -43,13 +43,22 @@ def _need(module: str) -> Callable[[], str | None]:
     return lambda: None if importlib.util.find_spec(module) else "not installed"
 
 
-def _find_version_of(distribution: str) -> Callable[[], str]:
-    return lambda: importlib.metadata.version(distribution)
+def _find_version_of(distribution: str, module: str) -> Callable[[], str]:
+    def find() -> str:
+        try:
+            return importlib.metadata.version(distribution)
+        except importlib.metadata.PackageNotFoundError:
+            return _ask_version(module)  # of another distribution, such as onnxruntime-gpu
+
+    return find
 
 
-def _find_opencv_version() -> str:
-    # three distributions hold this module
-    return str(importlib.import_module("cv2").__version__)
+def _ask_version(module: str) -> str:
+    """Return what a module says; nothing where it says nothing, or is broken, which its turn will show."""
+    try:
+        return str(getattr(importlib.import_module(module), "__version__", ""))
+    except Exception:
+        return ""
 
 
 def find_cuda_obstacle() -> str | None:
@@ -65,10 +74,13 @@ def _find_ffmpeg_obstacle() -> str | None:
 
 def find_ffmpeg_version() -> str:
     """Return the version of FFmpeg's library of filters inside PyAV, else of the installed program."""
-    if importlib.util.find_spec("av"):
+    if not importlib.util.find_spec("av"):
+        return find_ffmpeg_program_version()
+    try:
         av = importlib.import_module("av")
         return f"PyAV {av.__version__}, libavfilter {'.'.join(map(str, av.library_versions['libavfilter']))}"
-    return find_ffmpeg_program_version()
+    except Exception:
+        return "PyAV"  # broken, which its turn will show
 
 
 def find_ffmpeg_program_version() -> str:
@@ -83,12 +95,12 @@ ENGINES: dict[str, Engine] = {
         Engine("lutkit", "lutkit", lambda: BACKENDS["cpu"].obstacle(), lambda: lutkit_runtime.__version__),
         Engine("cuda", "lutkit CUDA", find_cuda_obstacle, lambda: lutkit_runtime.__version__),
         Engine("numpy", "NumPy", lambda: None, lambda: np.__version__),
-        Engine("opencolorio", "OpenColorIO", _need("PyOpenColorIO"), _find_version_of("opencolorio")),
-        Engine("pillow", "Pillow", _need("PIL"), _find_version_of("pillow")),
-        Engine("opencv", "OpenCV", _need("cv2"), _find_opencv_version),
+        Engine("opencolorio", "OpenColorIO", _need("PyOpenColorIO"), _find_version_of("opencolorio", "PyOpenColorIO")),
+        Engine("pillow", "Pillow", _need("PIL"), _find_version_of("pillow", "PIL")),
+        Engine("opencv", "OpenCV", _need("cv2"), lambda: _ask_version("cv2")),
         Engine("ffmpeg", "FFmpeg", _find_ffmpeg_obstacle, find_ffmpeg_version),
-        Engine("torch", "torch", _need("torch"), _find_version_of("torch")),
-        Engine("onnxruntime", "ONNX Runtime", _need("onnxruntime"), _find_version_of("onnxruntime")),
+        Engine("torch", "torch", _need("torch"), _find_version_of("torch", "torch")),
+        Engine("onnxruntime", "ONNX Runtime", _need("onnxruntime"), _find_version_of("onnxruntime", "onnxruntime")),
     )
 }
 """Keys to engines, in the order of the rows."""

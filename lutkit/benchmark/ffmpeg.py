@@ -57,11 +57,11 @@ def make_filter(lut: ColourLut, interpolation: CubeInterpolation, path: Path) ->
     path : Path
         File of the LUT; read when pictures are prepared for.
     """
-    av: Any = importlib.import_module("av")
-    importlib.import_module("av.filter")
     in_planes = lut.cube is not None
 
     def prepare(picture: Picture, threads: int) -> Run:
+        av: Any = importlib.import_module("av")
+        importlib.import_module("av.filter")
         height, width = picture.shape[:2]
         layout = PACKED[picture.dtype.name]
         planes = PLANAR.get(picture.dtype.name) if in_planes else None

@@ -127,9 +127,9 @@ def to_picture(planes: Float32) -> Picture:
 
 def make_onnxruntime(make: NetworkMaker, scale: int) -> Prepare:
     """Return what enlarges a picture of bytes with a network in ONNX Runtime; planes and back count."""
-    onnxruntime: Any = importlib.import_module("onnxruntime")
 
     def prepare(picture: Picture, threads: int) -> Run:
+        onnxruntime: Any = importlib.import_module("onnxruntime")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         # its threads would otherwise spin on the cores of whoever is measured next

@@ -48,7 +48,7 @@ def test_every_engine_applies_the_look(depth: type, channels: int, way: CubeInte
     for contender in contenders:
         expected = lut.evaluate(given[..., :3] / peak, CubeInterpolation(contender.interpolation)) * peak
         for _ in range(2):  # engines keep buffers from one run to the next
-            found = contender.run_settled()
+            found = np.asarray(contender.run_settled())
             assert found.dtype == picture.dtype
             # rounding, and what single precision leaves of 16 bits; Pillow's cube holds 16-bit integers
             step = 1e-6 if picture.dtype.kind == "f" else 1.02
