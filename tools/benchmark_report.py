@@ -16,7 +16,7 @@ from pathlib import Path
 
 import click
 
-from lutkit.benchmark.chart import render_chart
+from lutkit.benchmark.chart import render_chart, shorten
 from lutkit.benchmark.engines import ENGINES, find_present
 from lutkit.benchmark.rows import Row
 from lutkit.benchmark.running import CASES, run_cases
@@ -34,11 +34,6 @@ BUSY = 1.0
 """Load from which times say little: the measured programs need the cores for themselves."""
 
 
-def _say(value: float) -> str:
-    """Return a number with three digits that count, without an exponent."""
-    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
-
-
 def format_case(title: str, rows: list[Row]) -> list[str]:
     """Return a heading and the table of a case."""
     lines = [f"### {title.replace('^3', '³')}", "", HEADER]
@@ -50,8 +45,8 @@ def format_case(title: str, rows: list[Row]) -> list[str]:
             str(row["threads"]),
             f"{row['milliseconds']:.2f}",
             f"{row['first_quartile']:.2f} – {row['third_quartile']:.2f}" if row["runs"] > 1 else "one run",
-            _say(row["megapixels_per_second"]),
-            "" if roofline is None else f"{_say(roofline)} %",
+            shorten(row["megapixels_per_second"]),
+            "" if roofline is None else f"{shorten(roofline)} %",
             "" if ratio is None else f"{ratio:.2f}",
             "" if off is None else f"{off:.3g}",
             "" if identical is None else f"{100 * identical:.2f} %",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import logging
+import math
 import warnings
 from collections.abc import Sequence
 from itertools import groupby
@@ -74,7 +75,7 @@ def _draw_panel(axes: Axes, rows: Sequence[Row]) -> None:
     counts = sorted({row["threads"] for row in rows})
     speeds = [row["megapixels_per_second"] for row in rows]
     logarithmic = max(speeds) > LOGARITHMIC_FROM * min(speeds)
-    lowest = 10.0 ** _floor_log(min(speeds)) if logarithmic else 0.0
+    lowest = 10.0 ** math.floor(math.log10(min(speeds))) if logarithmic else 0.0
     places: list[float] = []
     ticks: list[tuple[float, str, bool]] = []
     place = 0.0
@@ -88,11 +89,11 @@ def _draw_panel(axes: Axes, rows: Sequence[Row]) -> None:
         shade = shades[min(counts.index(row["threads"]), len(shades) - 1)]
         edge = ANOTHER if row["note"] else "none"
         axes.barh(at, speed - lowest, left=lowest, height=0.92, color=shade, edgecolor=edge, linewidth=1.4)
-        label = f"{_short(speed)}   {_short(row['milliseconds'])} ms, {row['threads']} thr."
+        label = f"{shorten(speed)}   {shorten(row['milliseconds'])} ms, {row['threads']} thr."
         axes.annotate(label, (speed, at), (4, 0), textcoords="offset points", va="center", fontsize=7.5)
     if logarithmic:
         axes.set_xscale("log")
-        axes.xaxis.set_major_formatter(lambda value, _position: _short(value))
+        axes.xaxis.set_major_formatter(lambda value, _position: shorten(value))
         # room for the labels, which stand right of the bars
         axes.set_xlim(lowest, max(speeds) * (max(speeds) / lowest) ** 0.42)
     else:
@@ -111,12 +112,6 @@ def _draw_panel(axes: Axes, rows: Sequence[Row]) -> None:
         axes.spines[side].set_visible(False)
 
 
-def _floor_log(value: float) -> int:
-    import math
-
-    return math.floor(math.log10(value))
-
-
-def _short(value: float) -> str:
+def shorten(value: float) -> str:
     """Return a number with three digits that count, without an exponent."""
     return f"{value:.0f}" if value >= 100 else f"{value:.3g}"

@@ -132,7 +132,7 @@ def tabulate(
                 first_quartile=round(timing.first_quartile, 3),
                 third_quartile=round(timing.third_quartile, 3),
                 runs=timing.runs,
-                megapixels_per_second=round(case.pixels / timing.median / 1000, 3),
+                megapixels_per_second=round(case.pixels / timing.median / 1000, 6),
                 bytes_moved=contender.bytes_moved,
                 roofline_percent=None
                 if contender.engine == CUDA or not bandwidth

@@ -12,9 +12,8 @@ import click
 from lutkit.cli.options import PATH, examples, json_option, overwrite_option, print_json
 
 if TYPE_CHECKING:
+    from lutkit_runtime.cube import CubeInterpolation
     from lutkit_runtime.engine import Model
-
-SUFFIXES = (".png", ".svg")
 
 
 class NameList(click.ParamType):
@@ -119,15 +118,20 @@ def _list_engines() -> Iterable[str]:
     type=NameList("NAMES", _list_engines),
     help="lutkit, cuda, numpy, opencolorio, pillow, opencv, ffmpeg, torch, onnxruntime. Default: all that are installed.",
 )
-@click.option("--threads", type=CountList(), default="1,2", show_default=True, help="How many, for every engine.")
+@click.option(
+    "--threads",
+    type=CountList(),
+    default="1,2",
+    show_default=True,
+    help="How many, for every engine; no more than cores.",
+)
 @click.option("--size", type=PictureSize(), help="Of the result; default: 1920x1080 for colours, 1280x720 enlarged.")
 @click.option("--image", type=PATH, help="Picture to measure with, in place of a generated one.")
 @click.option(
     "--interpolation",
     type=click.Choice(["tetrahedral", "trilinear"]),
-    default="tetrahedral",
-    show_default=True,
-    help="Of cubes; engines that have one way only keep to it, and their rows say so.",
+    help="Of cubes; engines that have one way only keep to it, and their rows say so. Default: tetrahedral, with -m as the "
+    "model says.",
 )
 @click.option("--rounds", type=click.IntRange(1, 1000), default=15, show_default=True, help="Runs per engine, at most.")
 @click.option("--seconds", type=click.FloatRange(min=0.01), help="Time for each engine in a case; default: 0.4.")
@@ -141,7 +145,7 @@ def command(
     threads: tuple[int, ...],
     size: tuple[int, int] | None,
     image: Path | None,
-    interpolation: str,
+    interpolation: str | None,
     rounds: int,
     seconds: float | None,
     as_json: bool,
@@ -157,12 +161,14 @@ def command(
     the same bytes, in percent of the time taken (roofline); the time in times that of lutkit with the same threads; the
     largest difference from the reference in levels (floats: in units of 1), and the share of identical samples.
     """
+    from lutkit.benchmark.chart import SUFFIXES, render_chart
     from lutkit.benchmark.engines import ENGINES, find_present, list_obstacles
     from lutkit.benchmark.machine import describe_machine
     from lutkit.benchmark.running import CASES, SECONDS, run_cases
     from lutkit.benchmark.table import format_table
     from lutkit_runtime.atomic import check_target, write_atomically
     from lutkit_runtime.cube import CubeInterpolation
+    from lutkit_runtime.errors import LutkitError
 
     if model is not None and cases is not None:
         raise click.UsageError("--model is measured in place of the cases: leave --cases out")
@@ -175,7 +181,8 @@ def command(
         from lutkit.benchmark.pictures import read_photo
 
         photo = read_photo(image)
-    chosen = None if model is None else _open_model(model)
+    way = CubeInterpolation(interpolation) if interpolation else None
+    chosen = None if model is None else _open_model(model, way)
     wanted = engines or tuple(ENGINES)
     versions = ", ".join(f"{ENGINES[key].title} {version}" for key, version in find_present(wanted).items())
     click.echo(f"{describe_machine()}; {versions}" if versions else describe_machine(), err=True)
@@ -189,7 +196,7 @@ def command(
         threads=threads,
         size=size,
         photo=photo,
-        interpolation=CubeInterpolation(interpolation),
+        interpolation=way or CubeInterpolation.TETRAHEDRAL,
         rounds=rounds,
         seconds=seconds or SECONDS,
         announce=lambda line: click.echo(line, err=True),
@@ -199,16 +206,22 @@ def command(
     else:
         for line in format_table(rows):
             click.echo(line)
-    if plot is not None and rows:
-        from lutkit.benchmark.chart import render_chart
-
+    if not rows:
+        nothing = "nothing was measured: none of these engines does any of these cases"
+        if plot is not None:
+            raise LutkitError(f"{nothing}, so {plot} is not written: choose others with --engines or --cases")
+        click.echo(nothing, err=True)
+    elif plot is not None:
         write_atomically(plot, render_chart(rows, plot.suffix.lower()), overwrite=overwrite)
         click.echo(f"wrote {plot}", err=True)
 
 
-def _open_model(name: str) -> Model:
+def _open_model(name: str, interpolation: CubeInterpolation | None) -> Model:
+    from lutkit.colour.programs import change_interpolation
     from lutkit.resolve import find_model, open_model
     from lutkit_runtime.engine import Model
 
     artefact = open_model(find_model(name))
+    if interpolation is not None:
+        artefact = change_interpolation(artefact, interpolation)
     return Model(artefact.program, artefact.tables)

@@ -1,6 +1,8 @@
 """`lutkit bench`: what it prints, and what it takes."""
 
+import importlib.metadata
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -24,10 +26,7 @@ def test_json_is_a_list_of_rows_of_every_engine(tiny_model):
     for row in rows:
         assert set(row) > FIELDS
         assert row["case"] == "mulut x2, 50x30 RGB"
-        # of the speed, which has three decimals
-        assert row["megapixels_per_second"] * row["milliseconds"] == pytest.approx(
-            6, rel=0.02, abs=1e-3 * row["milliseconds"]
-        )
+        assert row["megapixels_per_second"] * row["milliseconds"] == pytest.approx(6, rel=0.02)
         assert (row["max_difference"], row["identical"]) == (0, 1)
         assert result.stderr.startswith(row["machine"] + "; ")
         assert f"{row['engine']} {row['engine_version']}" in result.stderr.splitlines()[0]
@@ -101,6 +100,62 @@ def test_engines_that_are_not_there_are_one_line_and_no_error(monkeypatch):
     assert result.exit_code == 0, result.stderr
     assert json.loads(result.stdout) == []
     assert "Not measured: torch: not installed; ONNX Runtime: not installed.\n" in result.stderr
+
+
+def test_engines_that_are_broken_are_left_out_in_their_turn(tmp_path, monkeypatch):
+    """An installed package that cannot be imported, or a distribution of another name, is no reason to measure nothing."""
+    for name in ("PyOpenColorIO", "onnxruntime", "av", "torch"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+        (tmp_path / f"{name}.py").write_text("raise RuntimeError('no good')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr("importlib.metadata.version", refuse)
+    monkeypatch.setenv("PATH", str(tmp_path))  # without an installed ffmpeg
+    result = run("--cases", "cube-uint8,enlarge", "--engines", "lutkit,openc,ff,to,onnx", "--size", "16x16", "--json")
+    assert result.exit_code == 0, result.stderr
+    assert {row["engine"] for row in json.loads(result.stdout)} == {"lutkit", "OpenCV"}
+    for name in ("OpenColorIO", "FFmpeg", "torch", "ONNX Runtime FSRCNN"):
+        assert f"Left out: {name}, " in result.stderr
+    assert "RuntimeError: no good" in result.stderr
+
+
+def refuse(name):
+    raise importlib.metadata.PackageNotFoundError(name)
+
+
+def test_nothing_to_measure_is_said_and_leaves_no_chart(tmp_path):
+    arguments = ("--cases", "enlarge", "--engines", "pillow")
+    result = run(*arguments)
+    assert result.exit_code == 0
+    assert "nothing was measured" in result.stderr
+    refused = run(*arguments, "--plot", tmp_path / "speed.svg")
+    assert refused.exit_code == 1
+    assert "speed.svg is not written" in refused.stderr
+
+
+def test_a_built_in_model_that_looks_at_the_whole_picture_first_is_right():
+    result = run("-m", "retouch", "--engines", "lutkit", "--size", "64x48", "--rounds", "1", "--threads", "1", "--json")
+    (row,) = json.loads(result.stdout)
+    assert row["note"] == ""
+    assert row["max_difference"] <= 1
+    assert row["identical"] > 0.99
+
+
+def test_interpolation_is_that_of_the_model_unless_told(tmp_path, monkeypatch):
+    (tmp_path / "look.cube").write_text(
+        "LUT_3D_SIZE 2\n" + "".join(f"{r} {g} {b}\n" for b, g, r in np.ndindex(2, 2, 2))
+    )
+    found = []
+    monkeypatch.setattr("lutkit.benchmark.running.run_cases", lambda _cases, *, model, **_: found.append(model) or [])
+    for way in ((), ("--interpolation", "trilinear"), ("--interpolation", "tetrahedral")):
+        assert run("-m", tmp_path / "look.cube", *way).exit_code == 0
+    assert [model.program.ops[0].cube.interpolation.value for model in found] == [
+        "tetrahedral",
+        "trilinear",
+        "tetrahedral",
+    ]
+    refused = run("-m", "sr-x4", "--interpolation", "trilinear")
+    assert refused.exit_code == 1
+    assert "has no cube" in refused.stderr
 
 
 def test_a_picture_is_measured_with_at_its_own_size(tmp_path, photos):
