@@ -8,7 +8,8 @@ The tests of the CUDA kernels come first, on the GPU instead of the simulator. T
 GPU; every result is compared with the CPU's, and times are taken between CUDA events. A kernel that only waits goes
 ahead, so that all launches are queued before the first one runs: what is measured is the GPU, not Python. Inputs and
 results rotate through so many buffers that nothing stays in a cache. The ceiling is a copy kernel that moves as many
-bytes. Steps of training are timed last, where torch can use the GPU. With NUMBA_ENABLE_CUDASIM=1 and --small the program itself can be tried without a GPU; it then measures nothing.
+bytes. Steps of training are timed last, where torch can use the GPU. With NUMBA_ENABLE_CUDASIM=1 and --small the program
+itself can be tried without a GPU; it then measures nothing.
 """
 
 from __future__ import annotations
@@ -34,12 +35,7 @@ from lutkit.resolve import find_model, open_model
 from lutkit_runtime.engine import Model, available_backends
 from lutkit_runtime.kernels.cuda.device import describe_device, is_simulated
 
-TESTS = (
-    "tests/runtime/test_cuda_images.py",
-    "tests/runtime/test_cuda_colours.py",
-    "tests/runtime/test_cuda_gradient.py",
-    "tests/test_contract.py",
-)
+TESTS = ("tests/runtime/test_cuda_*.py", "tests/lutkit/test_fused_cuda.py", "tests/test_contract.py")
 BEYOND_CACHE = 512 << 20
 """Bytes that inputs and results take together: more than any GPU's cache."""
 LAUNCHES = 50
@@ -203,8 +199,10 @@ def measure_training() -> list[dict[str, Any]]:
 def run_tests() -> bool:
     """Return whether the tests of the kernels hold on this machine."""
     root = Path(__file__).resolve().parents[1]
-    found = [test for test in TESTS if (root / test).is_file()]
-    return subprocess.run([sys.executable, "-m", "pytest", "-q", *found], cwd=root, check=False).returncode == 0
+    found = sorted(str(path) for pattern in TESTS for path in root.glob(pattern))
+    return (
+        subprocess.run([sys.executable, "-m", "pytest", "-q", "-n", "2", *found], cwd=root, check=False).returncode == 0
+    )
 
 
 def tabulate(measurements: Sequence[Measurement]) -> str:
