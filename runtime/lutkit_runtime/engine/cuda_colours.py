@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from lutkit_runtime.engine.colour_path import GlobalOps, trace_colours
 from lutkit_runtime.kernels.cuda.colour import LookupOnDevice
 from lutkit_runtime.kernels.cuda.four_samples import fit_four
-from lutkit_runtime.kernels.cuda.memory import Picture, Pool, Session, copy_to_host
+from lutkit_runtime.kernels.cuda.memory import PerGpu, Picture, Pool, Session, copy_to_host
 from lutkit_runtime.kernels.cuda.mixing import blend, convert, finish_blend, transform
 from lutkit_runtime.kernels.cuda.table_fusion import FusionOnDevice
 from lutkit_runtime.ops import Blend, ColourLookup, ColourMatrix, ColourOp, TableFusion
@@ -42,8 +42,14 @@ class ColoursOnDevice:
         self.pool = Pool()
         self._program = program
         self._global_ops = GlobalOps(program, tables)
-        self._fusions = {op.output: FusionOnDevice(op, tables) for op in program.ops if isinstance(op, TableFusion)}
-        self._lookups = {op.output: _prepare_lookup(op, tables) for op in program.ops if isinstance(op, ColourLookup)}
+        self._fusions = PerGpu(
+            lambda: {op.output: FusionOnDevice(op, tables) for op in program.ops if isinstance(op, TableFusion)}
+        )
+        self._lookups = PerGpu(
+            lambda: {op.output: _prepare_lookup(op, tables) for op in program.ops if isinstance(op, ColourLookup)}
+        )
+        self._fusions.get()
+        self._lookups.get()
 
     def evaluate_global(self, image: Image) -> Values:
         """Return what the ops that run once make of a picture: vectors and tables by name, as their definitions do."""
@@ -80,9 +86,9 @@ class ColoursOnDevice:
         parameters : mapping of name to value
         """
         vectors = self._global_ops.predict(image)
-        nodes = {name: fusion.fuse(vectors[fusion.op.weights]) for name, fusion in self._fusions.items()}
+        nodes = {name: fusion.fuse(vectors[fusion.op.weights]) for name, fusion in self._fusions.get().items()}
         ops, leaving = trace_colours(self._program, parameters)
-        steps = _Steps(ops, self._program.input, leaving, self._lookups, nodes, parameters)
+        steps = _Steps(ops, self._program.input, leaving, self._lookups.get(), nodes, parameters)
 
         def run(session: Session, given: Picture, out: Picture) -> None:
             if leaving == self._program.input:

@@ -6,7 +6,8 @@ An image is whatever has ``__cuda_array_interface__``, such as a torch tensor or
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from lutkit_runtime.kernels.cuda.memory import (
     allocate,
     copy_to_host,
     describe_image,
+    is_read_only,
     open_stream,
     upload,
     view_image,
@@ -38,6 +40,9 @@ DeviceImage = Any
 """A device array of numba-cuda, (H, W, channels), any strides."""
 
 Progress = Callable[[int, int], None]
+
+MOST_PIXELS = 1 << 28
+"""That a kernel for colours is given at once: the numbers of their samples are int32."""
 
 
 class ResultOnDevice:
@@ -64,6 +69,8 @@ class ResultOnDevice:
         self.stream = open_stream(_find_stream(image) if stream is None else stream)
         given, dtype = describe_image(image)
         check_layout(given, dtype)
+        if not dtype.isnative:
+            raise InputError(f"image has samples of type {dtype}, whose bytes GPUs read the other way round: swap them")
         height, width, *channels = given
         shape = (height * scale, width * scale, *channels)
         if out is None:
@@ -71,6 +78,8 @@ class ResultOnDevice:
         elif is_device_array(out):
             made = out
             check_result(describe_image(out), (shape, dtype))
+            if is_read_only(out):
+                raise InputError("out is an array that may not be written to; give another one")
         else:
             raise InputError(f"out is of type {type(out).__name__}, but the image lies on the GPU: give an array there")
         self.given, self.made = view_image(image, self.stream), view_image(made, self.stream)
@@ -97,6 +106,14 @@ def _find_library(image: Any) -> Any:
     """Return torch or CuPy where the image is of it: whoever made it has imported it."""
     name = type(image).__module__.partition(".")[0]
     return sys.modules.get(name) if name in ("torch", "cupy") else None
+
+
+def use_gpu_of(image: Any) -> AbstractContextManager[Any]:
+    """Return a context in which the GPU is current on which a torch tensor or CuPy array lies; else nothing changes."""
+    library = _find_library(image)
+    if library is None:
+        return nullcontext()
+    return library.cuda.device(image.device) if library.__name__ == "torch" else image.device
 
 
 def _find_stream(image: Any) -> Any:
@@ -196,16 +213,28 @@ def apply_colours(
     Raises InputError where the image has not the channels of colours.
     """
     check_colours(result.shape)
-    height, width, channels = result.given.shape
-    pixels, stream = height * width, result.stream
+    pixels, stream = result.given.shape[0] * result.given.shape[1], result.stream
     run = runner.prepare_on_device(download_image(result.given, stream) if looks_first else None, parameters)
     with runner.pool.session(stream) as session:
         given, made = (_lie_dense(session, image) for image in (result.given, result.made))
         if given is not result.given:
             copy_channels.launch(pixels, stream, result.given, 0, given)
-        run(session, *(Picture(image.reshape(-1), height, width, channels) for image in (given, made)))
+        for strip, target in zip(_cut_strips(given), _cut_strips(made), strict=True):
+            with runner.pool.session(stream) as room:
+                run(room, strip, target)
         if made is not result.made:
             copy_channels.launch(pixels, stream, made, 0, result.made)
+
+
+def _cut_strips(image: DeviceImage) -> Iterator[Picture]:
+    """Yield an image in C order as pictures of as many rows as a kernel can be given."""
+    height, width, channels = image.shape
+    flat = image.reshape(-1)
+    rows = 4 * max(1, MOST_PIXELS // (4 * width))  # so that four samples of the next strip can be read at once
+    for top in range(0, height, rows):
+        bottom = min(top + rows, height)
+        part = flat if height <= rows else flat[top * width * channels : bottom * width * channels]
+        yield Picture(part, bottom - top, width, channels)
 
 
 def download_image(image: DeviceImage, stream: Any) -> NDArray[Any]:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lutkit_runtime.engine.conversion import Piece
-from lutkit_runtime.kernels.cuda.memory import Planes, Pool, download, upload
+from lutkit_runtime.kernels.cuda.memory import PerGpu, Planes, Pool, download, upload
 from lutkit_runtime.kernels.cuda.program import DeviceProgram
 from lutkit_runtime.program import Program, Tables
 
@@ -24,7 +24,13 @@ class ChannelsOnDevice:
 
     def __init__(self, program: Program, tables: Tables) -> None:
         self.pool = Pool()
-        self.program = DeviceProgram(program.ops, program.input, program.output, tables)
+        self._programs = PerGpu(lambda: DeviceProgram(program.ops, program.input, program.output, tables))
+        self._programs.get()
+
+    @property
+    def program(self) -> DeviceProgram:
+        """The program on the current GPU."""
+        return self._programs.get()
 
     def __call__(self, codes: NDArray[np.uint8], threads: int | None, piece: Piece) -> None:
         """Run the program on planes of codes (colours, H, W) and fill the piece; `threads` are the GPU's own."""

@@ -244,18 +244,19 @@ class Model:
         if backend not in ("auto", "cuda"):
             raise InputError(f"image lies on the GPU, where backend '{backend}' cannot read it: use the backend cuda")
         chosen = find_backend("cuda")
-        from lutkit_runtime.engine.cuda_images import ResultOnDevice, apply_channels, apply_colours
+        from lutkit_runtime.engine.cuda_images import ResultOnDevice, apply_channels, apply_colours, use_gpu_of
 
         filled = self.program.fill_parameters(parameters)
         scale = self.scale
-        result = ResultOnDevice(image, scale, out, stream)
-        if self.program.colour is Colour.RGB:
-            runner = cast("ColoursOnDevice", self._prepare_colours(chosen))
-            apply_colours(runner, result, filled, looks_first=any(op.is_global for op in self.program.ops))
-        else:
-            channels = cast("ChannelsOnDevice", self._prepare(chosen))
-            apply_channels(channels, result, scale, self.program.halo, tile, chosen.pixels_per_tile, progress)
-        return result.hand_out()
+        with use_gpu_of(image):
+            result = ResultOnDevice(image, scale, out, stream)
+            if self.program.colour is Colour.RGB:
+                runner = cast("ColoursOnDevice", self._prepare_colours(chosen))
+                apply_colours(runner, result, filled, looks_first=any(op.is_global for op in self.program.ops))
+            else:
+                channels = cast("ChannelsOnDevice", self._prepare(chosen))
+                apply_channels(channels, result, scale, self.program.halo, tile, chosen.pixels_per_tile, progress)
+            return result.hand_out()
 
     def adapt(self, image: Image) -> dict[str, Any]:
         """Return what the model makes of a whole picture before it changes a pixel: predicted weights, fused tables.

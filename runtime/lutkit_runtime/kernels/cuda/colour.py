@@ -18,7 +18,7 @@ from lutkit_runtime.kernels.cuda.colour_packed import join_words, make_packed_lo
 from lutkit_runtime.kernels.cuda.colour_places import CODES, Depth
 from lutkit_runtime.kernels.cuda.compiling import cuda
 from lutkit_runtime.kernels.cuda.device import is_simulated
-from lutkit_runtime.kernels.cuda.memory import Picture, Session, upload
+from lutkit_runtime.kernels.cuda.memory import Picture, Session, find_gpu, upload
 from lutkit_runtime.kernels.cuda.picture_walk import Layout
 from lutkit_runtime.kernels.cuda.table_fusion import widen_rows
 from lutkit_runtime.ops.colour_lookup import BoundLookup, ColourLookup, Domain
@@ -32,15 +32,15 @@ _NO_AXES = (np.float32(0),) * 9
 
 
 @functools.cache
-def _find_width() -> int:
-    """Return how many threads fill the GPU."""
+def _find_width(gpu: int) -> int:
+    """Return how many threads fill the current GPU, which has this number."""
     return SIMULATED_THREADS if is_simulated() else cuda.get_current_device().MULTIPROCESSOR_COUNT * RESIDENT
 
 
 def count_threads(picture: Picture) -> int:
     """Return how many threads walk over a picture: each does a pixel or four at a time, and one after another."""
     pieces = picture.pixels if picture.channels == Layout.RGBA.value else -(-picture.pixels // 4)
-    return min(pieces, _find_width())
+    return min(pieces, _find_width(find_gpu()))
 
 
 def find_depth(picture: Picture) -> Depth:

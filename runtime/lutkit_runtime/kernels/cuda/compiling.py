@@ -79,16 +79,21 @@ class Kernel:
         """
         if count == 0:
             return
-        if count > MOST_THREADS:
-            raise BackendError(
-                f"{count} samples at once are more than the {MOST_THREADS} that a GPU is given: use a smaller tile, or "
-                "none, or the backend cpu"
-            )
+        check_threads(count)
         threads = min(SIMULATED_BLOCK, count) if is_simulated() else BLOCK
         run = self.compile()
         with _setting("CUDA_LOW_OCCUPANCY_WARNINGS", 0):  # small pictures are no fault of the user's
             configured = run[-(-count // threads), threads, stream]
         configured(count, *arguments)
+
+
+def check_threads(count: int) -> None:
+    """Raise BackendError where there are more threads, or samples, than int32 can number."""
+    if count > MOST_THREADS:
+        raise BackendError(
+            f"{count} samples at once are more than the {MOST_THREADS} that a GPU is given: use a smaller tile, or none, "
+            "or the backend cpu"
+        )
 
 
 @contextmanager

@@ -8,14 +8,18 @@ from typing import Any
 
 import numpy as np
 
-from lutkit_runtime.kernels.cuda.memory import Planes, Session, upload
+from lutkit_runtime.kernels.cuda.memory import Planes, Session, find_gpu, upload
 from lutkit_runtime.kernels.cuda.plane_lines import pad_planes
 from lutkit_runtime.padding import Padding
 
 
-@functools.lru_cache(maxsize=64)
 def find_sources(padding: Padding, length: int, reach: int) -> Any:
     """Return, on the GPU, which pixel stands at each place of a padded line."""
+    return _keep_sources(find_gpu(), padding, length, reach)
+
+
+@functools.lru_cache(maxsize=64)
+def _keep_sources(gpu: int, padding: Padding, length: int, reach: int) -> Any:
     return upload(padding.index(length, reach, reach).astype(np.int32))
 
 

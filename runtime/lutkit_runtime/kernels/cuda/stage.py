@@ -139,7 +139,8 @@ class LaidOutStage:
     def lay_out(self, planes: int, rows: int, columns: int) -> DeviceLayout:
         """Return the layout of the lookups in padded planes of a size, on the GPU."""
         key = (planes, rows, columns)
-        if key not in self._layouts:
+        found = self._layouts.get(key)  # another thread may clear them at any time
+        if found is None:
             layout = lay_out(self.stage, (self.stage.sources, *key))
             # where every code is a node, the other vertices have no weight: they may be the same row
             is_walked = (layout.arithmetic[:, 2] != ALL_NODES)[:, None]
@@ -147,12 +148,12 @@ class LaidOutStage:
             rest = (layout.strides, layout.masks, layout.arithmetic, bands)
             if len(self._layouts) >= 8:
                 self._layouts.clear()
-            self._layouts[key] = DeviceLayout(
+            found = self._layouts[key] = DeviceLayout(
                 _upload_numbers(layout.offsets),
                 _upload_numbers(layout.strides * is_walked),
                 tuple(map(_upload_numbers, rest)),
             )
-        return self._layouts[key]
+        return found
 
 
 class StageOnDevice:
