@@ -26,6 +26,12 @@ def has_fast_bfloat16(device: torch.device) -> bool:
     return bool(features.get("avx512bf16") or features.get("amx-bf16"))
 
 
+def check_precision(precision: Precision, device: torch.device) -> None:
+    """Raise DataError for tf32 on a device that has none."""
+    if precision == "tf32" and device.type != "cuda":
+        raise DataError("precision tf32 is for NVIDIA GPUs: choose fp32 or bf16 for the CPU, or leave --precision out")
+
+
 def takes_bfloat16(precision: Precision, device: torch.device, *, bears: bool) -> bool:
     """Return whether networks are computed in bfloat16.
 
@@ -39,10 +45,9 @@ def takes_bfloat16(precision: Precision, device: torch.device, *, bears: bool) -
     Raises
     ------
     DataError
-        For tf32 on a device that has none.
+        As `check_precision`.
     """
-    if precision == "tf32" and device.type != "cuda":
-        raise DataError("precision tf32 is for NVIDIA GPUs: choose fp32 or bf16 for the CPU, or leave --precision out")
+    check_precision(precision, device)
     return precision == "bf16" or (precision == "auto" and bears and has_fast_bfloat16(device))
 
 

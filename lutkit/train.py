@@ -12,7 +12,7 @@ from lutkit.configuration import AnyConfig
 from lutkit.families import find_family
 from lutkit.loop import Loop, Progress, check_tensorboard
 from lutkit.parallel import ALONE, Crew, find_place
-from lutkit.precision import multiply_in
+from lutkit.precision import check_precision, multiply_in
 from lutkit.run import Run
 from lutkit.workbench import Watch, find_workbench
 from lutkit_runtime.errors import DataError
@@ -58,6 +58,7 @@ def train(
         load_checkpoint(run.checkpoint_file)  # refused before photos are read, which takes long
     config.recipe.validate()
     crew.check_batch(config.recipe.batch)
+    check_precision(config.precision, device)  # before photos are read, which takes long
     if watch.tensorboard:
         check_tensorboard()
     workbench = find_workbench(find_family(config.family))
