@@ -120,9 +120,10 @@ class Crew:
         """
         if self.size == 1:
             return flag
-        flags = self.meet(float(flag))
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        # before the meeting: where memory runs out after it, the others would wait for what is never sent
         joined = torch.cat([gradient.reshape(-1) for gradient in gradients])
+        flags = self.meet(float(flag))
         with _connected():
             torch.distributed.all_reduce(joined)
         for gradient, total in zip(gradients, joined.split([each.numel() for each in gradients]), strict=True):
@@ -168,7 +169,7 @@ def _connected() -> Generator[None]:
     except RuntimeError as error:
         raise CrewError(
             "the processes that train together have lost each other: one was ended from outside, perhaps for want of "
-            "memory; go on with --resume"
+            "memory; go on with --resume, or anew where no checkpoint has been written yet"
         ) from error
 
 

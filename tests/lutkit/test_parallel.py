@@ -237,6 +237,22 @@ def test_one_process_sends_nothing():
     assert torch.equal(parameter.grad, torch.tensor([1.0, 2.0]))
 
 
+def test_gradients_that_cannot_be_joined_fail_before_the_others_wait_for_them(monkeypatch):
+    """What is announced at a meeting has to be sent: a process that ran out of memory after it would leave the others waiting."""
+    parameter = torch.nn.Parameter(torch.zeros(2))
+    parameter.grad = torch.ones(2)
+    met = []
+    monkeypatch.setattr(Crew, "meet", lambda _crew, value: met.append(value))
+
+    def run_out(_tensors):
+        raise MemoryError
+
+    monkeypatch.setattr(torch, "cat", run_out)
+    with pytest.raises(MemoryError):
+        Crew(0, 2).add_up_gradients([parameter])
+    assert met == []
+
+
 def test_places(monkeypatch):
     assert find_place({}) == (ALONE, 0)
     assert find_place({"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1"}) == (Crew(3, 4), 1)
