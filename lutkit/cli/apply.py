@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -29,6 +30,15 @@ if TYPE_CHECKING:
     from lutkit_runtime.engine import Model
 
 INTERPOLATIONS = ("trilinear", "tetrahedral")
+LATEST = 10**7
+"""Seconds: more than any video lasts."""
+
+
+def _check_number(context: click.Context, option: click.Parameter, value: float | None) -> float | None:
+    """Return a value that is a number: no comparison with a range refuses what is none."""
+    if value is not None and math.isnan(value):
+        raise click.BadParameter(f"{value} is no number")
+    return value
 
 
 def _list_encoders() -> list[str]:
@@ -81,7 +91,7 @@ def _list_pixel_formats() -> list[str]:
     "--crf", type=click.IntRange(min=0), help="Quality of videos, smaller is better; default: 18 for libx264."
 )
 @click.option("--lossless", is_flag=True, help="Write videos whose frames are exactly the model's results.")
-@click.option("--start", type=click.FloatRange(min=0), help="Begin videos at this second.")
+@click.option("--start", type=click.FloatRange(0, LATEST), callback=_check_number, help="Begin videos at this second.")
 @click.option("--frames", type=click.IntRange(min=1), help="Take this many frames of videos at most.")
 @click.option("--rawvideo", metavar="WxH", help="Input and output are raw frames of this size, such as 1280x720.")
 @click.option(
@@ -143,7 +153,9 @@ def command(
         raise click.UsageError("--lossless and --crf exclude each other: leave one out")
     of_videos = {"codec": codec, "crf": crf, "lossless": lossless or None, "start": start, "frames": frames}
     if rawvideo is not None:
-        _refuse_options({**of_videos, "json": as_json or None, "dry-run": dry_run or None}, "is not for --rawvideo")
+        of_pictures = {"skip-existing": skip_existing or None, "strip": strip or None, "max-pixels": max_pixels}
+        others = {"json": as_json or None, "dry-run": dry_run or None}
+        _refuse_options({**of_videos, **of_pictures, **others}, "is not for --rawvideo")
         found = find_model(model) if model is not None else find_default_model()
         _run_raw(inputs, output, rawvideo, pix_fmt, found, backend, threads, tile, overwrite, strength, interpolation)
         return

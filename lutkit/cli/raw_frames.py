@@ -85,8 +85,12 @@ def run_frames(
 
 def _open_input(source: str, cleanup: ExitStack) -> BinaryIO:
     """Return a stream without a buffer, because Python waits for those of other threads when it ends."""
+    from lutkit.video.library import VideoError
+
     if source != STANDARD_STREAM:
         return cleanup.enter_context(Path(source).open("rb", buffering=0))  # type: ignore[return-value]
+    if sys.stdin is None:
+        raise VideoError("stdin is closed: send frames there, or name a file")
     try:
         return cleanup.enter_context(open(sys.stdin.fileno(), "rb", buffering=0, closefd=False))  # type: ignore[return-value]
     except (OSError, ValueError, AttributeError):  # no file behind it
@@ -98,5 +102,7 @@ def _open_output(output: str, overwrite: bool, cleanup: ExitStack) -> BinaryIO:
     from lutkit_runtime.atomic import open_atomically
 
     if output == STANDARD_STREAM:
+        if sys.stdout is None:
+            raise VideoError("stdout is closed: give -o a file")
         return sys.stdout.buffer
     return cleanup.enter_context(open_atomically(output, overwrite=overwrite, error=VideoError))

@@ -37,6 +37,8 @@ class Encoder:
         Pixel format that holds RGB frames of 8 or 16 bits, without or with alpha, exactly.
     takes_alpha : bool
         Whether players know its alpha.
+    smallest : int
+        Pixels that each side of a frame has at least.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Encoder:
     lossless: Mapping[str, str] | None = None
     lossless_formats: Mapping[tuple[bool, bool], str] = field(default_factory=dict[tuple[bool, bool], str])
     takes_alpha: bool = False
+    smallest: int = 1
 
 
 ENCODERS: Mapping[str, Encoder] = MappingProxyType(
@@ -67,6 +70,7 @@ ENCODERS: Mapping[str, Encoder] = MappingProxyType(
                 ("mp4", "mov", "matroska"),
                 quality=20,
                 options={"preset": "fast", "x265-params": "log-level=error"},
+                smallest=64,  # of one coding unit; it writes beyond its memory for some sizes below
             ),
             Encoder(
                 "libvpx-vp9",
@@ -211,6 +215,11 @@ def choose_encoding(
     import av
 
     encoder = choose_encoder(suffix, wish, deep=deep, alpha=alpha)
+    if min(size) < encoder.smallest:
+        raise VideoError(
+            f"{encoder.name} takes frames from {encoder.smallest}x{encoder.smallest} pixels, and these are "
+            f"{size[0]}x{size[1]}: use --codec libx264"
+        )
     if wish.lossless:
         return Choice(encoder, encoder.lossless_formats[deep, alpha], encoder.lossless or {})
     supported = {form.name for form in av.Codec(encoder.name, "w").video_formats or ()}

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from small_videos import make_pixels
 
 from lutkit.cli import main
+from lutkit.cli.raw_frames import _open_input, _open_output
 from lutkit.video.library import VideoError
 from lutkit.video.rawvideo import PIXEL_FORMATS, RawFormat, parse_size, read_frames, write_frame
 from lutkit_runtime.engine import load
@@ -114,6 +115,8 @@ def test_a_stream_without_frames_is_an_error(run):
         (["--lossless"], "--lossless is not for --rawvideo"),
         (["--json"], "--json is not for --rawvideo"),
         (["--frames", "3"], "--frames is not for --rawvideo"),
+        (["--skip-existing"], "--skip-existing is not for --rawvideo"),
+        (["--max-pixels", "9"], "--max-pixels is not for --rawvideo"),
         (["other.raw"], "takes one INPUT, not 2"),
     ],
 )
@@ -121,6 +124,14 @@ def test_wrong_usage_exits_with_2(run, arguments, told):
     done = run(b"", *arguments)
     assert done.exit_code == 2
     assert told in done.stderr
+
+
+@pytest.mark.parametrize("name", ["stdin", "stdout"])
+def test_a_closed_stream_is_one_line(monkeypatch, name):
+    monkeypatch.setattr(sys, name, None)
+    opening = (lambda: _open_input("-", None)) if name == "stdin" else (lambda: _open_output("-", False, None))
+    with pytest.raises(VideoError, match=f"{name} is closed"):
+        opening()
 
 
 @pytest.mark.parametrize("text", ["", "9", "9x", "0x7", "9x7x3", "-9x7", "9 x 7", "1234567x1"])

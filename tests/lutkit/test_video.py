@@ -276,6 +276,14 @@ def test_a_cut_beyond_the_end_is_refused(run):
     assert list_files() == ["in.mp4"]
 
 
+@pytest.mark.parametrize(("start", "told"), [("nan", "nan is no number"), ("inf", "inf is not in the range")])
+def test_a_start_that_is_no_time_is_wrong_usage(run, start, told):
+    write_video(Path("in.mp4"), make_smooth(4))
+    done = run("in.mp4", "-o", "out.mp4", "--start", start)
+    assert done.exit_code == 2
+    assert told in done.stderr
+
+
 def test_videos_and_pictures_of_a_folder_become_their_own_kind(run, tiny_model):
     Path("in").mkdir()
     write_video(Path("in/a.mp4"), make_smooth(3))

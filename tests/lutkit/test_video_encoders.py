@@ -62,6 +62,7 @@ def test_quality_is_the_encoders_own():
         (".webm", Wish(lossless=True), {"alpha": True}, "8-bit RGBA frames"),
         (".mkv", Wish("libx264", lossless=True), {}, "without loss by libx264"),
         (".mov", Wish("prores_ks"), {"size": (63, 48)}, None),
+        (".mp4", Wish("libx265"), {"size": (48, 63)}, "libx265 takes frames from 64x64 pixels, and these are 48x63"),
     ],
 )
 def test_what_cannot_be_is_refused_with_a_way_out(suffix, wish, changes, told):
