@@ -46,6 +46,7 @@ class Driver:
         ((0, 30), None, 12040, (3, 5), None),
         ((0, 28), (13, 0), 13000, (9, 0), "numba-cuda 0.28 is older than 0.30: run pip install -U"),
         ((0, 30), (13, 0), 12040, (9, 0), r"knows CUDA 12, and CUDA 13 is installed.*lutkit\[cuda12\]"),
+        ((0, 30), (13, 0), 11080, (9, 0), r"knows CUDA 11, and CUDA 13 is installed: update the driver$"),
         ((0, 30), (13, 0), 13000, (7, 0), r"capability is 7\.0, and CUDA 13 needs 7\.5"),
         ((0, 30), (12, 9), 12080, (3, 5), r"capability is 3\.5, and CUDA 12 needs 5\.0"),
     ],

@@ -1,7 +1,10 @@
 """How kernels are compiled, cached and launched, as far as a machine without a GPU can tell."""
 
+import os
+import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +20,20 @@ from numba.core import config
 from lutkit_runtime.engine.warmup import find_cache
 from lutkit_runtime.kernels.cuda import compiling
 from lutkit_runtime.kernels.cuda.compiling import MOST_THREADS, kernel
+from lutkit_runtime.kernels.cuda.device import SIMULATOR
+
+COMPILE = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from cuda_ptx import compile_to_ptx
+from lutkit_runtime.engine.backends import BACKENDS
+from lutkit_runtime.kernels.cuda.plane_lines import split_bits
+
+with BACKENDS["cuda"].announcing(lambda: print("compiling")):
+    print("nothing yet")
+    for _ in range(2):
+        compile_to_ptx(split_bits, split_bits.signatures[0])
+"""
 
 
 @kernel("int32[::1]")
@@ -102,3 +119,25 @@ def test_a_toolkit_that_does_not_fit_is_one_line(monkeypatch):
     with pytest.raises(BackendError, match=r"'do_nothing' cannot be compiled .*PTX_VERSION\): update"):
         kernel("int32[::1]")(do_nothing.function).compile()
     assert str(before) == str(config.CACHE_DIR)
+
+
+def test_the_first_kernel_that_is_compiled_is_announced():
+    folder = str(Path(__file__).parents[1])
+    done = subprocess.run(
+        [sys.executable, "-c", COMPILE, folder],
+        env={**os.environ, SIMULATOR: "0"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if "nvvm" in done.stderr.lower() or "nvrtc" in done.stderr.lower():
+        pytest.skip("needs a CUDA toolkit: pip install 'numba-cuda[cu13]'")
+    assert done.stdout.splitlines() == ["nothing yet", "compiling"], done.stderr
+
+
+def test_warming_up_compiles_every_kernel():
+    from lutkit_runtime.engine.warmup import list_cases
+    from lutkit_runtime.kernels.cuda.catalogue import every_kernel
+
+    names = [case.name for case in list_cases("cuda")]
+    assert {declared.name for declared in every_kernel()} <= set(names)

@@ -149,8 +149,10 @@ class CudaBackend:
         return ColoursOnDevice(program, tables)
 
     def announcing(self, on_compile: Callable[[], None] | None) -> AbstractContextManager[None]:
-        """Return a context that listens to Numba."""
-        return nullcontext()
+        """Return a context that listens to numba-cuda."""
+        from lutkit_runtime.kernels.cuda.compiling import announce_compilation
+
+        return announce_compilation(on_compile)
 
 
 BACKENDS: dict[str, Backend] = {backend.name: backend for backend in (NumpyBackend(), CpuBackend(), CudaBackend())}

@@ -57,7 +57,7 @@ CACHES = {
 APART = frozenset({"cpu"})
 """Backends whose kernels several processes may compile at once."""
 
-TRAINING = {"cpu": "lutkit_runtime.kernels.cpu.warmup"}
+TRAINING = {"cpu": "lutkit_runtime.kernels.cpu.warmup", "cuda": "lutkit_runtime.kernels.cuda.catalogue"}
 """Backend to the module that lists further cases of its own: `list_training_cases`."""
 
 SMALL, LARGE = (3, 4), (64, 128)
@@ -188,8 +188,11 @@ def list_cases(backend: str) -> tuple[Case, ...]:
     return tuple(cases)
 
 
-def _ignore_backend(run: Callable[[], None]) -> Callable[[str], None]:
-    return lambda backend: run()
+def _ignore_backend(run: Callable[[], object]) -> Callable[[str], None]:
+    def ignore(backend: str) -> None:
+        run()
+
+    return ignore
 
 
 def _apply(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from lutkit_runtime.kernels.cuda import (
     axis_gradient,
@@ -41,3 +41,9 @@ def every_kernel() -> Iterator[Kernel]:
             axis_gradient,
         )
     )
+
+
+def list_training_cases() -> Iterator[tuple[str, str, Callable[[], object]]]:
+    """Yield name, group and what compiles it of every kernel: those of training, and whatever programs may hold."""
+    for kernel in every_kernel():
+        yield kernel.name, "kernels", kernel.compile

@@ -87,6 +87,29 @@ class Kernel:
         configured(count, *arguments)
 
 
+@contextmanager
+def announce_compilation(callback: Callable[[], None] | None) -> Iterator[None]:
+    """Call `callback` once, before the first kernel inside the block that has to be compiled (seconds); None: never."""
+    if callback is None or is_simulated():
+        yield
+        return
+    event: Any = importlib.import_module("numba.cuda.core.event")
+    waiting = [callback]
+
+    class FirstPass(event.Listener):
+        """Calls back at the compiler's first pass: there is none where a kernel is loaded."""
+
+        def on_start(self, event: Any) -> None:
+            while waiting:
+                waiting.pop()()
+
+        def on_end(self, event: Any) -> None:
+            pass
+
+    with event.install_listener("numba-cuda:run_pass", FirstPass()):
+        yield
+
+
 def check_threads(count: int) -> None:
     """Raise BackendError where there are more threads, or samples, than int32 can number."""
     if count > MOST_THREADS:

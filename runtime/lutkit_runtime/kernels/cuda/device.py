@@ -69,10 +69,8 @@ def find_version_obstacle() -> str | None:
     driver.cuDriverGetVersion(ctypes.byref(number))
     known = number.value // 1000
     if known < toolkit[0]:
-        return (
-            f"the NVIDIA driver knows CUDA {known}, and CUDA {toolkit[0]} is installed: update the driver, or run "
-            f"pip install 'lutkit[cuda{known}]'"
-        )
+        remedy = "update the driver, or run pip install 'lutkit[cuda12]'" if known == 12 else "update the driver"
+        return f"the NVIDIA driver knows CUDA {known}, and CUDA {toolkit[0]} is installed: {remedy}"
     driver.cuDeviceGet(ctypes.byref(device), 0)
     driver.cuDeviceGetAttribute(ctypes.byref(major), _MAJOR, device)
     driver.cuDeviceGetAttribute(ctypes.byref(minor), _MINOR, device)
