@@ -12,6 +12,7 @@ their next meeting, whatever they meet for, and none waits for one that is gone.
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager, suppress
@@ -221,6 +222,9 @@ def join_crew(device: torch.device) -> Generator[Crew]:
         raise DataError(
             f"process {crew.rank} of {crew.size} cannot reach the others ({error}): start all with one torchrun"
         ) from error
+    # A process that ends while threads of its group run is aborted. One that failed closes the connection at its very end,
+    # as the others end when they see that, and torchrun all when one ends: by then it has spoken.
+    atexit.register(_disconnect)
     try:
         yield crew
         crew.meet()  # the leader may still have been writing
@@ -234,4 +238,10 @@ def join_crew(device: torch.device) -> Generator[Crew]:
             crew._see_off()
             raise Deserted("another process has failed") from error
         raise
-    torch.distributed.destroy_process_group()
+    atexit.unregister(_disconnect)
+    _disconnect()
+
+
+def _disconnect() -> None:
+    with suppress(RuntimeError):
+        torch.distributed.destroy_process_group()
