@@ -18,6 +18,8 @@ from numba import cuda
 from lutkit_runtime.engine import cuda_images
 from lutkit_runtime.kernels.cuda import memory
 from lutkit_runtime.kernels.cuda.memory import KEPT_BYTES, RECENT, PerGpu, Pool, open_stream
+from lutkit_runtime.kernels.cuda.padding import find_sources
+from lutkit_runtime.padding import Padding
 
 
 class FakeStream:
@@ -108,6 +110,17 @@ def test_every_gpu_has_tables_of_its_own(monkeypatch):
     monkeypatch.setattr(memory, "find_gpu", lambda: 3)
     assert (held.get(), held.get()) == (2, 2)
     assert made == [0, 3]
+
+
+def test_every_gpu_is_sent_which_pixels_pad_a_plane(monkeypatch):
+    def find():
+        with Pool().session(0) as session:
+            return find_sources(session, Padding.REFLECT, 7, 2)
+
+    first = find()
+    assert find() is first
+    monkeypatch.setattr(memory, "find_gpu", lambda: 1)
+    assert find() is not first
 
 
 def test_a_tensor_is_computed_on_the_gpu_where_it_lies(monkeypatch, tiny_model):

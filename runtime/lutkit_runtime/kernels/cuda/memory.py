@@ -213,6 +213,11 @@ class Session:
         self._place = place
         self._taken: list[Any] = []
 
+    @property
+    def gpu(self) -> int:
+        """Number of the GPU on which the run is."""
+        return self._place[0]
+
     def empty(self, size: int, dtype: Any) -> Any:
         """Return a buffer of at least `size` samples, whatever it holds; it is the run's until the run ends."""
         buffer = self._pool.take(self._place, self.stream, size, dtype)

@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from lutkit_runtime.kernels.cuda.memory import Planes, Session, find_gpu, upload
+from lutkit_runtime.kernels.cuda.memory import Planes, Session, upload
 from lutkit_runtime.kernels.cuda.plane_lines import pad_planes
 from lutkit_runtime.padding import Padding
 
 
-def find_sources(padding: Padding, length: int, reach: int) -> Any:
-    """Return, on the GPU, which pixel stands at each place of a padded line."""
-    return _keep_sources(find_gpu(), padding, length, reach)
+def find_sources(session: Session, padding: Padding, length: int, reach: int) -> Any:
+    """Return, on the GPU of a run, which pixel stands at each place of a padded line."""
+    return _keep_sources(session.gpu, padding, length, reach)
 
 
 @functools.lru_cache(maxsize=64)
@@ -41,8 +41,8 @@ def pad_into(session: Session, planes: Planes, padding: Padding, reach: int, pad
         planes.flat,
         planes.height,
         planes.width,
-        find_sources(padding, planes.height, reach),
-        find_sources(padding, planes.width, reach),
+        find_sources(session, padding, planes.height, reach),
+        find_sources(session, padding, planes.width, reach),
         padded.height,
         padded.width,
         first * padded.height * padded.width,
