@@ -1,4 +1,4 @@
-"""Memory settings for training on the CPU. Imports the standard library only."""
+"""Memory settings for work that needs the same large buffers again and again. Imports the standard library only."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _LARGEST = (1 << 31) - 1
 def keep_large_buffers() -> None:
     """Make the C library keep large freed buffers instead of returning them to the system.
 
-    Training frees and allocates the same activations at every step; with glibc's defaults each round costs page faults
+    Training frees and allocates the same activations at every step, a video its frames; with glibc's defaults each round costs page faults
     that take longer than the arithmetic. Does nothing where the C library is not glibc.
     """
     if not sys.platform.startswith("linux"):
