@@ -13,8 +13,8 @@ _LARGEST = (1 << 31) - 1
 def keep_large_buffers() -> None:
     """Make the C library keep large freed buffers instead of returning them to the system.
 
-    Training frees and allocates the same activations at every step, a video its frames; with glibc's defaults each round costs page faults
-    that take longer than the arithmetic. Does nothing where the C library is not glibc.
+    Training frees and allocates the same activations at every step, a video its frames; with glibc's defaults each round
+    costs page faults, which in training take longer than the arithmetic. Does nothing where the C library is not glibc.
     """
     if not sys.platform.startswith("linux"):
         return

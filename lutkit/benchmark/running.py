@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -42,8 +41,10 @@ SECONDS = 0.4
 
 
 def count_threads(wanted: Sequence[int]) -> tuple[int, ...]:
-    """Return the counts, rising, none beyond the cores of this machine."""
-    return tuple(sorted({min(count, os.cpu_count() or 1) for count in wanted}))
+    """Return the counts, rising, none beyond what compiled kernels may use: the cores, or NUMBA_NUM_THREADS."""
+    from lutkit_runtime.kernels.cpu.compiling import count_threads as count_usable
+
+    return tuple(sorted({count_usable(count) for count in wanted}))
 
 
 def measure_case(

@@ -5,13 +5,22 @@ from __future__ import annotations
 import errno
 import importlib
 import shlex
+import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import click
 
 FAILED = 1
 INTERRUPTED = 130
+TERMINATED = 143
+
+
+class Terminated(BaseException):
+    """SIGTERM has come: what is half done is cleaned up on the way out, as after Ctrl-C."""
 
 
 class CommandEntry(NamedTuple):
@@ -67,12 +76,16 @@ class CommandGroup(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; an error becomes one line on stderr and an exit code."""
         try:
-            return super().invoke(ctx)
+            with _heed_termination():
+                return super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit, click.Abort):
             raise
         except KeyboardInterrupt:
             click.echo("Interrupted.", err=True)
             ctx.exit(INTERRUPTED)
+        except Terminated:
+            click.echo("Terminated.", err=True)
+            ctx.exit(TERMINATED)
         except BrokenPipeError:
             raise  # click leaves silently
         except Exception as problem:
@@ -80,6 +93,23 @@ class CommandGroup(click.Group):
                 raise
             click.echo(f"Error: {describe_error(problem, ctx.invoked_subcommand)}", err=True)
             ctx.exit(FAILED)
+
+
+@contextmanager
+def _heed_termination() -> Iterator[None]:
+    """Let SIGTERM raise Terminated inside the block."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: Any) -> None:
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def describe_error(problem: Exception, command: str | None = None) -> str:

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 
@@ -341,11 +342,12 @@ def test_backend_that_cannot_run_is_said_once(run, tmp_path, monkeypatch):
     assert "cuda" in result.stderr
 
 
-def test_interruption_leaves_nothing_half_written(tmp_path, tiny_model):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interruption_leaves_nothing_half_written(tmp_path, tiny_model, number):
     save(tmp_path / "in.png")
     code = (
-        "import sys\nfrom lutkit_runtime.engine.model import Model\n"
-        "def interrupt(*_, **__): raise KeyboardInterrupt\n"
+        "import os, sys\nfrom lutkit_runtime.engine.model import Model\n"
+        f"def interrupt(*_, **__): os.kill(os.getpid(), {number.value})\n"
         "Model.apply = interrupt\n"
         "from lutkit.cli import main\nmain(sys.argv[1:])"
     )
@@ -356,6 +358,6 @@ def test_interruption_leaves_nothing_half_written(tmp_path, tiny_model):
         cwd=tmp_path,
         timeout=120,
     )
-    assert done.returncode == 130
+    assert done.returncode == 128 + number
     assert "Traceback" not in done.stderr
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["in.png"]
