@@ -248,11 +248,16 @@ def _load_model(
 
 
 def _say_device(backend: str) -> None:
-    """Say which GPU computes, where nobody has asked for one."""
+    """Say which GPU computes, or why one that is there does not, where nobody has asked for either."""
     from lutkit_runtime.engine.backends import find_backend
-    from lutkit_runtime.kernels.cuda.device import describe_device
+    from lutkit_runtime.kernels.cuda.device import describe_device, find_misfit
 
-    if backend == "auto" and find_backend(backend).name == "cuda":
+    if backend != "auto":
+        return
+    misfit = find_misfit()
+    if misfit is not None:
+        say(f"The GPU is not used: {misfit}")
+    elif find_backend(backend).name == "cuda":
         say(f"Computing on {describe_device()}; --backend cpu does not.")
 
 

@@ -342,6 +342,24 @@ def test_backend_that_cannot_run_is_said_once(run, tmp_path, monkeypatch):
     assert "cuda" in result.stderr
 
 
+def test_what_computes_is_said_where_there_is_a_gpu(run, tmp_path, monkeypatch):
+    from lutkit_runtime.engine import backends
+    from lutkit_runtime.kernels.cuda import device
+
+    save(tmp_path / "in.png")
+    monkeypatch.setattr(device, "find_misfit", lambda: "the driver is old: update it")
+    done = run("in.png", "-o", "a.png")
+    assert done.exit_code == 0
+    assert "The GPU is not used: the driver is old: update it" in done.stderr
+    monkeypatch.setattr(device, "find_misfit", lambda: None)
+    monkeypatch.setattr(device, "describe_device", lambda: "a fine GPU")
+    # the CPU stands in for it
+    monkeypatch.setitem(backends.BACKENDS, "cuda", backends.CpuBackend(name="cuda"))
+    monkeypatch.setattr(backends, "is_simulated", lambda: False)
+    assert "Computing on a fine GPU" in run("in.png", "-o", "b.png").stderr
+    assert "a fine GPU" not in run("in.png", "-o", "c.png", "--backend", "cpu").stderr
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interruption_leaves_nothing_half_written(tmp_path, tiny_model, number):
     save(tmp_path / "in.png")

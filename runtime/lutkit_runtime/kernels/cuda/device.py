@@ -39,6 +39,13 @@ def find_obstacle() -> str | None:
     return None if is_simulated() else find_gpu_obstacle() or find_version_obstacle()
 
 
+def find_misfit() -> str | None:
+    """Return why a GPU that is there stays unused although numba-cuda is installed, and what to do; None for all else."""
+    if is_simulated() or importlib.util.find_spec("numba_cuda") is None or find_gpu_obstacle() is not None:
+        return None
+    return find_version_obstacle()
+
+
 @functools.cache
 def find_gpu_obstacle() -> str | None:
     """Return why no GPU can be used, or None where the driver knows one.
