@@ -3,10 +3,13 @@
 import numpy as np
 import pytest
 from contract import make_picture
+from strategies import fill_tables
 
+from lutkit.families.mulut import build_program
 from lutkit_runtime.engine import Model, available_backends, load
 from lutkit_runtime.errors import InputError
 from lutkit_runtime.kernels.cuda.device import is_device_array, is_simulated
+from lutkit_runtime.pattern import NAMED_PATTERNS
 
 if "cuda" not in available_backends():
     pytest.skip("needs numba-cuda", allow_module_level=True)
@@ -66,6 +69,18 @@ def test_the_result_goes_where_it_is_wanted(model):
     planar = cuda.device_array((3, 4, 6), np.uint8)
     model.apply(cuda.to_device(picture), out=interleave(planar))
     assert on_host(planar).transpose(1, 2, 0).tobytes() == on_host(out).tobytes()
+
+
+def test_the_image_is_not_overwritten():
+    program = build_program({"s": NAMED_PATTERNS["s"]}, stages=1, scale=1, interval=6)
+    model = Model(program, fill_tables(program, 0))
+    memory = cuda.to_device(make_picture(4, 5, "uint8").reshape(-1))
+    image = memory[:30].reshape((2, 5, 3))
+    with pytest.raises(InputError, match="overlaps"):
+        model.apply(image, out=memory[27:57].reshape((2, 5, 3)))
+    out = memory[30:].reshape((2, 5, 3))
+    expected = model.apply(on_host(image), backend="numpy")
+    assert on_host(model.apply(image, out=out)).tobytes() == expected.tobytes()
 
 
 def test_images_on_the_gpu_that_cannot_be_used_are_refused(model):

@@ -167,3 +167,18 @@ def test_what_is_no_stream_is_refused(monkeypatch, stream):
     with pytest.raises(InputError, match="give a CUDA stream"):
         open_stream(stream)
     assert open_stream(0) == 0 and open_stream(None) == 0
+
+
+@pytest.mark.parametrize(
+    ("shape", "strides", "bounds"),
+    [((2, 3), None, (1000, 1024)), ((2, 3), (-12, 4), (988, 1012)), ((2, 3, 1), (40, 8, 4), (1000, 1060))],
+)
+def test_bounds_of_foreign_arrays_follow_their_strides(monkeypatch, shape, strides, bounds):
+    monkeypatch.setattr(memory, "is_simulated", lambda: False)
+    description = {"shape": shape, "strides": strides, "typestr": "<f4", "data": (1000, False), "version": 3}
+    one = SimpleNamespace(__cuda_array_interface__=description)
+    for start, overlaps in ((bounds[0] - 4, False), (bounds[0] - 3, True), (bounds[1] - 1, True), (bounds[1], False)):
+        other = SimpleNamespace(
+            __cuda_array_interface__={**description, "shape": (1,), "strides": None, "data": (start, False)}
+        )
+        assert memory.may_overlap(one, other) is overlaps

@@ -28,6 +28,7 @@ from lutkit_runtime.kernels.cuda.memory import (
     copy_to_host,
     describe_image,
     is_read_only,
+    may_overlap,
     open_stream,
     upload,
     view_image,
@@ -80,6 +81,8 @@ class ResultOnDevice:
             check_result(describe_image(out), (shape, dtype))
             if is_read_only(out):
                 raise InputError("out is an array that may not be written to; give another one")
+            if may_overlap(image, out):
+                raise InputError("out overlaps the image; give an array of its own")
         else:
             raise InputError(f"out is of type {type(out).__name__}, but the image lies on the GPU: give an array there")
         self.given, self.made = view_image(image, self.stream), view_image(made, self.stream)

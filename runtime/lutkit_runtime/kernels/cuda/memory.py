@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -315,6 +316,26 @@ def describe_image(image: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:
 def is_read_only(image: Any) -> bool:
     """Whether an object with ``__cuda_array_interface__`` must not be written to."""
     return not is_simulated() and bool(image.__cuda_array_interface__["data"][1])
+
+
+def may_overlap(one: Any, other: Any) -> bool:
+    """Whether the memory between the first and the last byte of two device arrays has a byte in common."""
+    (first, last), (start, stop) = _find_bounds(one), _find_bounds(other)
+    return first < stop and start < last
+
+
+def _find_bounds(image: Any) -> tuple[int, int]:
+    """Return the addresses of the first byte of an array and of that after its last one."""
+    if is_simulated():
+        return np.lib.array_utils.byte_bounds(image._ary)
+    description = image.__cuda_array_interface__
+    shape, size = description["shape"], np.dtype(description["typestr"]).itemsize
+    steps = description.get("strides")
+    if steps is None:
+        return description["data"][0], description["data"][0] + math.prod(shape) * size
+    reaches = [(length - 1) * step for length, step in zip(shape, steps, strict=True)]
+    start = int(description["data"][0])
+    return start + sum(min(0, reach) for reach in reaches), start + sum(max(0, reach) for reach in reaches) + size
 
 
 def allocate(shape: tuple[int, ...] | int, dtype: Any, stream: Any) -> Any:
