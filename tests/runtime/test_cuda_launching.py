@@ -56,6 +56,7 @@ def launch_recorded(count, monkeypatch):
     recorder = Recorder()
     monkeypatch.setattr(compiling, "_compile", lambda function, signatures: recorder)
     monkeypatch.setattr(compiling, "is_simulated", lambda: False)
+    monkeypatch.setattr(compiling, "find_gpu", lambda: 0)
     declared = kernel("int32[::1]")(do_nothing.function)
     declared.launch(count, 0, None)
     return recorder.seen
@@ -109,12 +110,23 @@ def test_a_kernel_is_compiled_once_by_all_threads(monkeypatch):
     assert len(made) == 1
 
 
+def test_every_gpu_has_a_kernel_of_its_own(monkeypatch):
+    gpus = iter((0, 1, 0, 1))
+    monkeypatch.setattr(compiling, "find_gpu", lambda: next(gpus))
+    monkeypatch.setattr(compiling, "_compile", lambda function, signatures: object())
+    declared = kernel("int32[::1]")(do_nothing.function)
+    first, second, *again = (declared.compile() for _ in range(4))
+    assert first is not second
+    assert again == [first, second]
+
+
 def test_a_toolkit_that_does_not_fit_is_one_line(monkeypatch):
     def fail(signatures, cache):
         raise RuntimeError("CUDA_ERROR_UNSUPPORTED_PTX_VERSION\nand more")
 
     before = config.CACHE_DIR
     monkeypatch.setattr(compiling, "is_simulated", lambda: False)
+    monkeypatch.setattr(compiling, "find_gpu", lambda: 0)
     monkeypatch.setattr(compiling.cuda, "jit", fail)
     with pytest.raises(BackendError, match=r"'do_nothing' cannot be compiled .*PTX_VERSION\): update"):
         kernel("int32[::1]")(do_nothing.function).compile()

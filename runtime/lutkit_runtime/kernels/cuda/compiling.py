@@ -36,6 +36,11 @@ _SETTING = threading.RLock()
 """Numba's settings belong to the process: one thread at a time sets them and puts them back."""
 
 
+def find_gpu() -> int:
+    """Return the number of the GPU that is current in this thread, as CUDA and so torch and CuPy have it."""
+    return 0 if is_simulated() else int(cuda.get_current_device().id)
+
+
 @dataclass(frozen=True)
 class Kernel:
     """A kernel and the types that it is compiled for.
@@ -53,21 +58,22 @@ class Kernel:
     name: str
     function: Callable[..., None]
     signatures: tuple[str, ...]
-    _compiled: list[Any] = field(default_factory=list[Any], repr=False)
+    _compiled: dict[int, Any] = field(default_factory=dict[int, Any], repr=False)
 
     def compile(self) -> Any:
-        """Return what can be launched; compiled on the first call, or loaded from the user's cache.
+        """Return what can be launched on the current GPU; compiled on the first call, or loaded from the user's cache.
 
         Raises
         ------
         BackendError
             Where the toolkit cannot make it, or the driver not take it: they do not fit the GPU, or each other.
         """
-        if not self._compiled:
+        gpu = find_gpu()  # one may not understand the code for another
+        if gpu not in self._compiled:
             with _SETTING:
-                if not self._compiled:
-                    self._compiled.append(_compile(self.function, self.signatures))
-        return self._compiled[0]
+                if gpu not in self._compiled:
+                    self._compiled[gpu] = _compile(self.function, self.signatures)
+        return self._compiled[gpu]
 
     def launch(self, count: int, stream: Any, *arguments: Any) -> None:
         """Start `count` threads on a stream; returns before they are done.

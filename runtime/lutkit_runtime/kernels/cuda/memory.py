@@ -16,7 +16,7 @@ from numba.core import config
 from numpy.typing import NDArray
 
 from lutkit_runtime.errors import BackendError, InputError
-from lutkit_runtime.kernels.cuda.compiling import check_threads, cuda
+from lutkit_runtime.kernels.cuda.compiling import check_threads, cuda, find_gpu
 from lutkit_runtime.kernels.cuda.device import is_simulated
 
 Made = TypeVar("Made")
@@ -82,11 +82,6 @@ class Picture:
     def pixels(self) -> int:
         """Number of pixels."""
         return self.height * self.width
-
-
-def find_gpu() -> int:
-    """Return the number of the GPU that is current in this thread, as CUDA and so torch and CuPy have it."""
-    return 0 if is_simulated() else int(cuda.get_current_device().id)
 
 
 class PerGpu(Generic[Made]):
