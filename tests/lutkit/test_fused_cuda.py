@@ -115,6 +115,13 @@ def test_every_gpu_has_kernels_of_its_own(monkeypatch):
     fused_cuda._prepare_kernels.cache_clear()
 
 
+def test_all_rows_count_as_touched_where_nobody_looks():
+    program = mulut.build_program(read_patterns("s"), stages=1, scale=2, interval=6)
+    (stage,) = fused.claim_program(program)
+    (rows,) = fused_cuda.CudaKernels(torch.device("cpu")).find_touched(stage, torch.zeros(1, 2, 2), ())
+    assert torch.equal(rows, torch.arange(5**4))
+
+
 def make_network():
     """Return a small network of one-dimensional tables: dense from the codes, then depthwise, beside a residual."""
 
