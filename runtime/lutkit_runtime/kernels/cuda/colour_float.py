@@ -16,6 +16,7 @@ import numpy as np
 from lutkit_runtime.cube import CubeInterpolation
 from lutkit_runtime.kernels.cuda.colour_places import (
     CODES,
+    ENTRIES,
     Depth,
     follow_curves,
     make_alpha,
@@ -27,8 +28,6 @@ from lutkit_runtime.kernels.cuda.colour_places import (
 from lutkit_runtime.kernels.cuda.compiling import Kernel, cuda, device_function, kernel
 from lutkit_runtime.kernels.cuda.cube_mixing import mix_cell, mix_tetrahedron
 from lutkit_runtime.kernels.cuda.picture_walk import Layout, make_walk
-
-ENTRIES = 3 * CODES
 
 _I, _F = np.int32, np.float32
 _GREEN, _BLUE = _I(CODES), _I(2 * CODES)

@@ -14,12 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lutkit_runtime.cube import PACKED_SHIFT, PACKED_WEIGHT, pack_nodes
-from lutkit_runtime.kernels.cuda.colour_places import CODES, Depth, make_alpha
+from lutkit_runtime.kernels.cuda.colour_places import CODES, ENTRIES, Depth, make_alpha
 from lutkit_runtime.kernels.cuda.compiling import Kernel, cuda, device_function, kernel
 from lutkit_runtime.kernels.cuda.picture_walk import Layout, make_walk
 from lutkit_runtime.ops.colour_lookup import BoundLookup
-
-ENTRIES = 3 * CODES
 
 FRACTION_BITS = 9
 """Of an entry of the table of codes: row << 9 | fraction; rows are below 2**22."""

@@ -18,6 +18,9 @@ from lutkit_runtime.ops.blend import LARGEST_BASE
 CODES = 256
 """Codes of 8 bits."""
 
+ENTRIES = 3 * CODES
+"""Of a table that has one for every code of red, of green and of blue."""
+
 _I, _U, _F = np.int32, np.uint32, np.float32
 _0, _HALF = _F(0), _F(0.5)
 _REST = _F(2**-16 + 2**-32)

@@ -104,11 +104,6 @@ def _find_version(package: str) -> tuple[int, int] | None:
         return None
 
 
-def has_gpu() -> bool:
-    """Whether kernels can run on a GPU, not only in the simulator."""
-    return not is_simulated() and find_obstacle() is None
-
-
 def is_device_array(image: object) -> bool:
     """Whether an array lies on the GPU: that of any library, or one of the simulator."""
     return hasattr(image, "__cuda_array_interface__") or (is_simulated() and hasattr(type(image), "__cuda_ndarray__"))

@@ -28,23 +28,6 @@ LARGEST_BYTE = 255
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a stage writes: see `Target` of the CPU's stages.
-
-    Parameters
-    ----------
-    flat : one-dimensional device array, uint8
-    first, plane, row, pixel : int
-    """
-
-    flat: Any
-    first: int
-    plane: int
-    row: int
-    pixel: int
-
-
-@dataclass(frozen=True)
 class DeviceLayout:
     """The arrays of `Layout` as the kernels of a stage take them, on the GPU.
 
@@ -81,8 +64,8 @@ class LaidOutStage:
         self.bases = upload(starts.astype(np.int32))
         self._layouts: dict[tuple[int, ...], DeviceLayout] = {}
 
-    def run(self, session: Session, planes: Planes, padded: Planes, table: Any, place: Place) -> None:
-        """Write the codes, or the sums, of planes, of which `padded` are the sources; `planes` gives only the size."""
+    def run(self, session: Session, planes: Planes, padded: Planes, table: Any, out: Any) -> None:
+        """Fill `out` with the codes, or the sums, of planes, of which `padded` are the sources; `planes` gives only the size."""
         stage = self.stage
         requantise = stage.requantise
         # the words are biased, and so is the sum of four turns, or of one
@@ -105,11 +88,7 @@ class LaidOutStage:
             offset,
             np.float32(requantise.bias),
             np.float32(requantise.divisor),
-            place.flat,
-            place.first,
-            place.plane,
-            place.row,
-            place.pixel,
+            out,
         )
 
     @property
@@ -180,14 +159,10 @@ class StageOnDevice:
         side = self.stage.block
         dtype = np.uint8 if self._rounds else np.int32
         out = session.empty_planes(planes.colours, planes.channels, planes.height * side, planes.width * side, dtype)
-        self.fill(session, planes, Place(out.flat, 0, out.height * out.width, out.width, 1))
-        return out
-
-    def fill(self, session: Session, planes: Planes, place: Place) -> None:
-        """Write the codes, or the sums, of the planes anywhere."""
         padded = self._laid_out.pad(session, planes, self._make_maps(session, planes))
-        self._laid_out.run(session, planes, padded, self._table, place)
+        self._laid_out.run(session, planes, padded, self._table, out.flat)
         session.release(padded)
+        return out
 
     def _make_maps(self, session: Session, planes: Planes) -> Iterator[Planes]:
         """Yield what the windows make of the planes in turn after turn; each is gone when the next is asked for."""

@@ -25,7 +25,7 @@ from lutkit_runtime.kernels.cuda.fixed_point import (
 )
 from lutkit_runtime.kernels.cuda.memory import Planes, Session, upload
 from lutkit_runtime.kernels.cuda.padding import find_sources
-from lutkit_runtime.kernels.cuda.stage import LARGEST_BYTE, LaidOutStage, Place
+from lutkit_runtime.kernels.cuda.stage import LARGEST_BYTE, LaidOutStage
 from lutkit_runtime.kernels.cuda.stage_gradient_lines import (
     accumulate_samples,
     accumulate_tables,
@@ -98,15 +98,13 @@ class TrainableStage:
             One per convolution.
         out : uint8, (N * H * block * W * block,)
         """
-        side = self.stage.block
-        height, width = planes.height * side, planes.width * side
         table = self._join(session, tables)
         if self._laid_out.in_words:
             biased = session.empty(table.size, np.uint8)
             bias_bytes.launch(table.size, session.stream, table, biased)
             table = biased.view(np.uint32)
         padded = self._pad(session, planes, maps)
-        self._laid_out.run(session, planes, padded, table, Place(out, 0, height * width, width, 1))
+        self._laid_out.run(session, planes, padded, table, out)
 
     def differentiate(
         self,

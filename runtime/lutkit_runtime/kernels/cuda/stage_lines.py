@@ -244,7 +244,7 @@ def make_stage(side: int, in_words: bool, rounds: bool) -> Kernel:
 
     @kernel(
         f"int32, int32, uint8[::1], int32, int32, int32, {table}, int32[::1], int32[::1], int32[::1], int32[::1], "
-        f"int32[::1], int32[::1], int32[::1], int32, int32, int32, float32, float32, {out}, int32, int32, int32, int32",
+        f"int32[::1], int32[::1], int32[::1], int32, int32, int32, float32, float32, {out}",
         name=f"stage of {side} x {side}" + (", words" if in_words else "") + (", codes" if rounds else ", sums"),
     )
     def run_stage(
@@ -269,10 +269,6 @@ def make_stage(side: int, in_words: bool, rounds: bool) -> Kernel:
         bias,
         divisor,
         out,
-        first_write,
-        plane_write,
-        row_write,
-        pixel_write,
     ):
         i = _I(cuda.grid(1))
         if i < count:
@@ -294,14 +290,12 @@ def make_stage(side: int, in_words: bool, rounds: bool) -> Kernel:
                 add_turn(
                     padded, here, 3, table, bases, offsets, keys, strides, masks, arithmetic, bands, unit, confuse, sums
                 )
-            to = _I(
-                _I(first_write + _I(plane * plane_write))
-                + _I(_I(_I(row * side) * row_write) + _I(_I(column * side) * pixel_write))
-            )
+            columns = _I(width * side)
+            to = _I(_I(_I(_I(_I(plane * height) + row) * side) * columns) + _I(column * side))
             for down in range(side):
                 for right in range(side):
                     total = sums[down * side + right]
-                    place = _I(_I(to + _I(down * row_write)) + _I(right * pixel_write))
+                    place = _I(_I(to + _I(down * columns)) + right)
                     if rounds:
                         quotient = _F(_F(_F(total) + bias) / divisor)
                         bounded = min(max(quotient, _F(-1.0)), _F(256.0))
