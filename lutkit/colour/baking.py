@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 from lutkit.colour.lut import ColourLut, Cube, Curves, grid
 from lutkit.colour.programs import make_lut_artefact
 from lutkit_runtime.artefact import Artefact
+from lutkit_runtime.bilateral import Place
 from lutkit_runtime.cube import CubeInterpolation, Float32
 from lutkit_runtime.engine import Model
-from lutkit_runtime.engine.colour import ColoursOnHost, ReferenceLooker
+from lutkit_runtime.engine.colour import ColoursOnHost, ReferenceLooker, ReferenceSlicer
 from lutkit_runtime.errors import FormatError
-from lutkit_runtime.ops import Blend, ColourLookup
+from lutkit_runtime.ops import BilateralSlice, Blend, ColourLookup
 from lutkit_runtime.program import Colour, Program
 
 DEFAULT_SIZE = 33
@@ -86,6 +87,10 @@ def bake_lut(artefact: Artefact, pixels: NDArray[Any] | None = None, *, size: in
         raise FormatError(
             f"a model of family {program.family} looks at each channel and its neighbours: no colour LUT can do that"
         )
+    if any(isinstance(op, BilateralSlice) for op in program.ops):
+        raise FormatError(
+            f"a model of family {program.family} changes a colour by its place in the picture: no colour LUT can do that"
+        )
     if size is not None and not 2 <= size <= 129:
         raise FormatError(f"a cube of size {size} is asked for; 2 to 129 nodes per axis are possible")
     if not needs_picture(program):
@@ -94,7 +99,7 @@ def bake_lut(artefact: Artefact, pixels: NDArray[Any] | None = None, *, size: in
         raise FormatError(
             f"a model of family {program.family} makes another LUT for every picture: name one with --image"
         )
-    runner = ColoursOnHost(program, artefact.tables, ReferenceLooker)
+    runner = ColoursOnHost(program, artefact.tables, ReferenceLooker, ReferenceSlicer)
     title = artefact.provenance.get("title")
     title = title if isinstance(title, str) else program.family
     lookup = _find_sole_lookup(program)
@@ -106,7 +111,7 @@ def bake_lut(artefact: Artefact, pixels: NDArray[Any] | None = None, *, size: in
     nodes = grid(size or DEFAULT_SIZE, low, high).astype(np.float32)
     flat = nodes.reshape(1, -1, 3)
     values = np.empty_like(flat)
-    runner.prepare(pixels, program.fill_parameters({}))(flat, values, None)
+    runner.prepare(pixels, program.fill_parameters({}))(flat, Place(0, 0, *flat.shape[:2]), values, None)
     lut = ColourLut(cube=Cube(values.reshape(nodes.shape), low, high), title=title)
     lut.validate()
     return lut

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from lutkit_runtime.engine.colour import ColourRunner, ColoursOnHost, ReferenceLooker
+from lutkit_runtime.engine.colour import ColourRunner, ColoursOnHost, ReferenceLooker, ReferenceSlicer
 from lutkit_runtime.engine.conversion import Piece
 from lutkit_runtime.errors import BackendError
 from lutkit_runtime.kernels.cuda.device import find_obstacle, is_simulated
@@ -86,7 +86,7 @@ class NumpyBackend:
 
     def prepare_colours(self, program: Program, tables: Tables) -> ColourRunner:
         """Return what evaluates the ops by their definitions."""
-        return ColoursOnHost(program, tables, ReferenceLooker)
+        return ColoursOnHost(program, tables, ReferenceLooker, ReferenceSlicer)
 
     def announcing(self, on_compile: Callable[[], None] | None) -> AbstractContextManager[None]:
         """Return a context that does nothing: nothing is compiled."""
@@ -113,10 +113,11 @@ class CpuBackend:
 
     def prepare_colours(self, program: Program, tables: Tables) -> ColourRunner:
         """Return what looks colours up in compiled kernels."""
+        from lutkit_runtime.kernels.cpu.bilateral import CompiledSlicer
         from lutkit_runtime.kernels.cpu.blending import blend_pictures
         from lutkit_runtime.kernels.cpu.colour import CompiledLooker
 
-        return ColoursOnHost(program, tables, CompiledLooker, blend_pictures)
+        return ColoursOnHost(program, tables, CompiledLooker, CompiledSlicer, blend_pictures)
 
     def announcing(self, on_compile: Callable[[], None] | None) -> AbstractContextManager[None]:
         """Return a context that listens to Numba."""

@@ -11,10 +11,12 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from lutkit_runtime.bilateral import Place
 from lutkit_runtime.cube import Float32, scale_to_depth
 from lutkit_runtime.engine.colour_path import GlobalOps, Values, trace_colours
 from lutkit_runtime.errors import InputError
-from lutkit_runtime.ops import Blend, ColourLookup, ColourMatrix
+from lutkit_runtime.ops import BilateralSlice, Blend, ColourLookup, ColourMatrix
+from lutkit_runtime.ops.bilateral_slice import BoundSlice
 from lutkit_runtime.ops.colour_lookup import BoundLookup
 from lutkit_runtime.program import Program, Tables
 
@@ -32,6 +34,21 @@ class Looker(Protocol):
         """Return the colours (H, W, 3) in float32."""
         ...
 
+
+class Slicer(Protocol):
+    """A bilateral slice with its tables and the grid of one picture, ready to run on pieces of the picture."""
+
+    def finish(self, samples: Image, place: Place, out: Image, threads: int | None) -> None:
+        """Write the colours at the depth of the samples, and the samples' alpha, into `out` of shape and type alike."""
+        ...
+
+    def slice(self, samples: Image, place: Place, threads: int | None) -> Float32:
+        """Return the colours (h, w, 3) in float32."""
+        ...
+
+
+RunOnStrip = Callable[[Image, Place, Image, int | None], None]
+"""Turns a strip of a picture (rows, W, channels), which lies at a place, into its result; takes a limit of threads."""
 
 FinishBlend = Callable[[Image, Float32, float, Image, int | None], bool]
 """Write base + amount (changed - base) at the depth of the base, with its alpha; False where it cannot."""
@@ -58,18 +75,36 @@ class ReferenceLooker:
         return self._bound.look_up(samples[..., :3])
 
 
+class ReferenceSlicer:
+    """The NumPy definition of a bilateral slice.
+
+    Parameters
+    ----------
+    bound : BoundSlice
+    """
+
+    def __init__(self, bound: BoundSlice) -> None:
+        self._bound = bound
+
+    def finish(self, samples: Image, place: Place, out: Image, threads: int | None) -> None:
+        """Write the colours at the depth of the samples and their alpha."""
+        out[..., :3] = self._bound.finish(samples[..., :3], place)
+        out[..., 3:] = samples[..., 3:]
+
+    def slice(self, samples: Image, place: Place, threads: int | None) -> Float32:
+        """Return the colours (h, w, 3) in float32."""
+        return self._bound.slice(samples[..., :3], place)
+
+
 class ColourRunner(Protocol):
     """A program for colours with its tables; may be used from several threads."""
 
     def evaluate_global(self, image: Image) -> Values:
-        """Return what the ops that run once make of a picture: vectors and tables by name."""
+        """Return what the ops that run once make of a picture: vectors, tables and grids by name."""
         ...
 
-    def prepare(self, image: Image, parameters: Mapping[str, float]) -> Callable[[Image, Image, int | None], None]:
-        """Run the global ops on a picture (H, W, 3 or 4) and return what turns a strip of it into its result.
-
-        That takes the strip, the array to fill (both (rows, W, channels) of one type) and a limit of threads.
-        """
+    def prepare(self, image: Image, parameters: Mapping[str, float]) -> RunOnStrip:
+        """Run the global ops on a picture (H, W, 3 or 4) and return what turns a strip of it into its result."""
         ...
 
 
@@ -80,8 +115,8 @@ class ColoursOnHost:
     ----------
     program : Program
     tables : mapping of slot name to table
-    make_looker : callable
-        Turns a bound lookup into what runs it.
+    make_looker, make_slicer : callable
+        Turn a bound lookup, a bound slice, into what runs it.
     finish_blend : callable, optional
         Does a blend that ends the program in one go.
     """
@@ -91,12 +126,14 @@ class ColoursOnHost:
         program: Program,
         tables: Tables,
         make_looker: Callable[[BoundLookup], Looker],
+        make_slicer: Callable[[BoundSlice], Slicer],
         finish_blend: FinishBlend | None = None,
     ) -> None:
         self._program = program
         self._finish_blend = finish_blend
         self._tables = tables
         self._make_looker = make_looker
+        self._make_slicer = make_slicer
         self._global_ops = GlobalOps(program, tables)
         self._lookers: dict[str, Looker] = {
             op.output: make_looker(op.bind({}, tables))
@@ -105,23 +142,23 @@ class ColoursOnHost:
         }
 
     def evaluate_global(self, image: Image) -> Values:
-        """Return what the ops that run once make of a picture: vectors and tables by name."""
+        """Return what the ops that run once make of a picture: vectors, tables and grids by name."""
         return self._global_ops.evaluate(image)
 
-    def prepare(self, image: Image, parameters: Mapping[str, float]) -> Callable[[Image, Image, int | None], None]:
-        """Run the global ops on a picture (H, W, 3 or 4) and return what turns a strip of it into its result.
-
-        That takes the strip, the array to fill (both (rows, W, channels) of one type) and a limit of threads.
-        """
+    def prepare(self, image: Image, parameters: Mapping[str, float]) -> RunOnStrip:
+        """Run the global ops on a picture (H, W, 3 or 4) and return what turns a strip of it into its result."""
         fixed: Values = {**self.evaluate_global(image), **parameters}
         lookers = dict(self._lookers)
+        slicers: dict[str, Slicer] = {}
         for op in self._program.ops:
             if isinstance(op, ColourLookup) and op.output not in lookers:
                 lookers[op.output] = self._make_looker(op.bind(fixed, self._tables))
+            elif isinstance(op, BilateralSlice):
+                slicers[op.output] = self._make_slicer(op.bind(fixed, self._tables))
         ops, leaving = trace_colours(self._program, parameters)
 
         @np.errstate(over="ignore", invalid="ignore")  # floats may be anything, infinite or no number
-        def run(strip: Image, out: Image, threads: int | None) -> None:
+        def run(strip: Image, place: Place, out: Image, threads: int | None) -> None:
             if leaving == self._program.input:
                 out[...] = strip
                 return
@@ -133,6 +170,12 @@ class ColoursOnHost:
                         lookers[op.output].finish(strip, out, threads)
                         return
                     values[op.output] = lookers[op.output].look_up(source, threads)
+                elif isinstance(op, BilateralSlice):
+                    source = values[op.input]
+                    if op.output == leaving and source is strip:
+                        slicers[op.output].finish(strip, place, out, threads)
+                        return
+                    values[op.output] = slicers[op.output].slice(source, place, threads)
                 elif isinstance(op, ColourMatrix):
                     values[op.output] = op.transform(values[op.input][..., :3])
                 elif isinstance(op, Blend):

@@ -9,7 +9,16 @@ import msgspec
 from numpy.typing import NDArray
 
 from lutkit_runtime.onnx_network import OnnxNetwork
-from lutkit_runtime.ops import Blend, ColourLookup, ColourMatrix, ColourOp, Predictor, TableFusion
+from lutkit_runtime.ops import (
+    BilateralSlice,
+    Blend,
+    ColourLookup,
+    ColourMatrix,
+    ColourOp,
+    GridFusion,
+    Predictor,
+    TableFusion,
+)
 from lutkit_runtime.program import Program, Tables
 
 Image = NDArray[Any]
@@ -45,10 +54,10 @@ class GlobalOps:
         return values
 
     def evaluate(self, image: Image) -> Values:
-        """Return vectors and fused tables by name."""
+        """Return vectors, fused tables and grids by name."""
         values = self.predict(image)
         for op in self._program.ops:
-            if isinstance(op, TableFusion):
+            if isinstance(op, TableFusion | GridFusion):
                 values[op.output] = op.reference(values, self._tables)
         return values
 
@@ -65,7 +74,7 @@ def trace_colours(program: Program, parameters: Mapping[str, float]) -> tuple[li
         if isinstance(op, Blend) and parameters[op.amount] in (0, 1):
             kept_input = op.changed if parameters[op.amount] else op.base
             names[op.output] = names.get(kept_input, kept_input)
-        elif isinstance(op, ColourLookup | ColourMatrix):
+        elif isinstance(op, ColourLookup | ColourMatrix | BilateralSlice):
             ops.append(_rename(op, input=names.get(op.input, op.input)))
         elif isinstance(op, Blend):
             ops.append(_rename(op, base=names.get(op.base, op.base), changed=names.get(op.changed, op.changed)))

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lutkit_runtime.bilateral import Place
+from lutkit_runtime.engine.colour import RunOnStrip
 from lutkit_runtime.engine.colour_path import GlobalOps, trace_colours
 from lutkit_runtime.kernels.cuda.colour import LookupOnDevice
 from lutkit_runtime.kernels.cuda.four_samples import fit_four
@@ -55,15 +57,14 @@ class ColoursOnDevice:
         """Return what the ops that run once make of a picture: vectors and tables by name, as their definitions do."""
         return self._global_ops.evaluate(image)
 
-    def prepare(self, image: Image, parameters: Mapping[str, float]) -> Callable[[Image, Image, int | None], None]:
+    def prepare(self, image: Image, parameters: Mapping[str, float]) -> RunOnStrip:
         """Run the global ops on a picture (H, W, 3 or 4) and return what turns a strip of it into its result.
 
-        That takes the strip, the array to fill (both (rows, W, channels) of one type) and a limit of threads, which are
-        the GPU's own.
+        The GPU's threads are its own, whatever the limit.
         """
         run_on_device = self.prepare_on_device(image, parameters)
 
-        def run(strip: Image, out: Image, threads: int | None) -> None:
+        def run(strip: Image, place: Place, out: Image, threads: int | None) -> None:
             stream: Any = 0
             height, width, channels = strip.shape
             with self.pool.session(stream) as session:

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
 
+from lutkit_runtime.bilateral import Place
 from lutkit_runtime.engine.backends import Backend, Runner, find_backend
 from lutkit_runtime.engine.colour import ColourRunner, check_colours, use_native_order
 from lutkit_runtime.engine.conversion import Image, Piece, check_image, has_alpha, make_result, scale_alpha, to_codes
@@ -184,7 +185,8 @@ class Model:
         with backend.announcing(on_compile):
             run = self._prepare_colours(backend).prepare(image, parameters)
             for done, (rows, columns) in enumerate(tiles, 1):
-                run(image[rows.read, columns.read], out[rows.read, columns.read], threads)
+                place = Place(rows.first, columns.first, height, width)
+                run(image[rows.read, columns.read], place, out[rows.read, columns.read], threads)
                 if progress is not None:
                     progress(done, len(tiles))
         return out
@@ -259,7 +261,7 @@ class Model:
             return result.hand_out()
 
     def adapt(self, image: Image) -> dict[str, Any]:
-        """Return what the model makes of a whole picture before it changes a pixel: predicted weights, fused tables.
+        """Return what the model makes of a whole picture before it changes a pixel: predicted weights, fused tables, grids.
 
         Parameters
         ----------
@@ -268,7 +270,7 @@ class Model:
         Returns
         -------
         dict of name to float32 array
-            Vectors (length,) and tables (size**3, 3); empty for models that do not look at the picture first.
+            Vectors (length,), tables (size**3, 3) and grids (rows, columns, depth, 12); empty for models that do not look at the picture first.
 
         Raises
         ------

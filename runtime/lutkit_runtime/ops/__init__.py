@@ -9,11 +9,13 @@ from __future__ import annotations
 from lutkit_runtime.ops.add import Add
 from lutkit_runtime.ops.axis_lookup import AxisLookup, Tap
 from lutkit_runtime.ops.base import CODES, Kind, Plane, Slot, Value
+from lutkit_runtime.ops.bilateral_slice import BilateralSlice
 from lutkit_runtime.ops.bit_field import BitField
 from lutkit_runtime.ops.blend import Blend
 from lutkit_runtime.ops.colour_lookup import ColourLookup
 from lutkit_runtime.ops.colour_matrix import ColourMatrix
 from lutkit_runtime.ops.ensemble import BodyOp, Ensemble, follow_planes
+from lutkit_runtime.ops.grid_fusion import GridFusion
 from lutkit_runtime.ops.lookup import Lookup
 from lutkit_runtime.ops.pixel_shuffle import PixelShuffle
 from lutkit_runtime.ops.predictor import Predictor
@@ -24,7 +26,7 @@ from lutkit_runtime.ops.table_fusion import TableFusion
 ChannelOp = BodyOp | Ensemble
 """Ops of programs through which every channel goes by itself."""
 
-ColourOp = ColourLookup | ColourMatrix | Blend | TableFusion | Predictor
+ColourOp = ColourLookup | ColourMatrix | BilateralSlice | Blend | TableFusion | GridFusion | Predictor
 """Ops of programs through which the three channels go together."""
 
 Op = ChannelOp | ColourOp
@@ -33,6 +35,7 @@ __all__ = [
     "CODES",
     "Add",
     "AxisLookup",
+    "BilateralSlice",
     "BitField",
     "Blend",
     "BodyOp",
@@ -41,6 +44,7 @@ __all__ = [
     "ColourMatrix",
     "ColourOp",
     "Ensemble",
+    "GridFusion",
     "Kind",
     "Lookup",
     "Op",

@@ -26,6 +26,9 @@ class Kind(enum.Enum):
     TABLE = "table"
     """(size**3, 3) float32: a cube made for this picture."""
 
+    GRID = "grid"
+    """(rows, columns, depth, 12) float32: a bilateral grid of colour maps made for this picture."""
+
     SCALAR = "scalar"
     """A parameter of the program."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -15,14 +16,20 @@ from lutkit_runtime.ops.base import Kind, OpBase, Slot, Value
 from lutkit_runtime.ops.blend import to_unit
 
 MAX_SIDE = 1024
-MAX_OUTPUTS = 4096
+MAX_OUTPUTS = 1 << 20
+
+
+class Sampling(enum.Enum):
+    """Where the pixels of a thumbnail come from; none of them filters, whatever the ratio of the sizes."""
+
+    BILINEAR = "bilinear"
+    NEAREST = "nearest"
 
 
 class Predictor(OpBase, frozen=True, tag="predictor"):
     """Run an ONNX network on a thumbnail of the picture; its output is a vector.
 
-    The thumbnail is sampled bilinearly at half-pixel positions without a filter, whatever the ratio of the sizes, and
-    is handed over as (1, 3, side, side) float32, 0 to 1.
+    The thumbnail is sampled at half-pixel positions and handed over as (1, 3, side, side) float32, 0 to 1.
 
     Parameters
     ----------
@@ -35,6 +42,8 @@ class Predictor(OpBase, frozen=True, tag="predictor"):
         Of the square thumbnail, in pixels.
     outputs : int
         Length of the vector.
+    sampling : Sampling
+        Bilinear, or the pixel that holds the position.
     """
 
     input: str
@@ -42,6 +51,7 @@ class Predictor(OpBase, frozen=True, tag="predictor"):
     graph_bytes: int
     side: int
     outputs: int
+    sampling: Sampling = Sampling.BILINEAR
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -86,7 +96,7 @@ class Predictor(OpBase, frozen=True, tag="predictor"):
 
     def predict(self, network: OnnxNetwork, picture: NDArray[Any]) -> NDArray[np.float32]:
         """Return the vector (outputs,) for a picture (H, W, 3); raises ArtefactError where the network fails."""
-        thumbnail = sample_thumbnail(picture, self.side)
+        thumbnail = sample_thumbnail(picture, self.side, self.sampling)
         result = network.run(np.ascontiguousarray(thumbnail.transpose(2, 0, 1)[None])).reshape(-1)
         if result.size != self.outputs or not np.isfinite(result).all():
             raise ArtefactError(
@@ -100,23 +110,34 @@ class Predictor(OpBase, frozen=True, tag="predictor"):
         return self.predict(self.open(fill), planes[self.input])
 
 
-def sample_thumbnail(picture: NDArray[Any], side: int) -> NDArray[np.float32]:
-    """Return a picture (H, W, 3) sampled bilinearly to (side, side, 3) float32, 0 to 1: half-pixel positions, no filter.
+def sample_thumbnail(picture: NDArray[Any], side: int, sampling: Sampling = Sampling.BILINEAR) -> NDArray[np.float32]:
+    """Return a picture (H, W, 3) sampled to (side, side, 3) float32, 0 to 1, at half-pixel positions without a filter.
 
-    The same as torch's ``interpolate(mode="bilinear", align_corners=False)``. Samples outside 0 to 1 count as the nearer
+    The same as torch's ``interpolate(mode="bilinear", align_corners=False)``, or ``mode="nearest-exact"``. Samples outside 0 to 1 count as the nearer
     end, not a number as 0: networks have never seen any others, and a single bright lamp would lead them astray.
     """
+    if sampling is Sampling.NEAREST:
+        rows, columns = (_hold(length, side) for length in picture.shape[:2])
+        return _see(picture[rows[:, None], columns[None, :]])
     top, bottom, down = _place(picture.shape[0], side)
     left, right, across = _place(picture.shape[1], side)
     down, across = down[:, None, None], across[None, :, None]
 
     def read(rows: Any, columns: Any) -> Any:
-        values = to_unit(picture[rows[:, None], columns[None, :]])
-        return np.nan_to_num(values.clip(0, 1), nan=0.0).astype(np.float32, copy=False)
+        return _see(picture[rows[:, None], columns[None, :]])
 
     above = read(top, left) * (1 - across) + read(top, right) * across
     below = read(bottom, left) * (1 - across) + read(bottom, right) * across
     return above * (1 - down) + below * down
+
+
+def _see(samples: NDArray[Any]) -> NDArray[np.float32]:
+    return np.nan_to_num(to_unit(samples).clip(0, 1), nan=0.0).astype(np.float32, copy=False)
+
+
+def _hold(length: int, side: int) -> NDArray[np.intp]:
+    """Return for each sample of an axis the pixel that holds its position."""
+    return np.minimum((np.arange(side) + 0.5) * (length / side), length - 1).astype(np.intp)
 
 
 def _place(length: int, side: int) -> tuple[Any, Any, NDArray[np.float32]]:

@@ -30,7 +30,8 @@ class _Lanes(types.Type):
         super().__init__(name="FourFloats")
 
 
-_LANES = _Lanes()
+FOUR_FLOATS = _Lanes()
+"""Numba's type of them."""
 _FLOATS = ir.VectorType(ir.FloatType(), LANES)
 
 
@@ -40,7 +41,7 @@ class _LanesModel(models.PrimitiveModel):
         super().__init__(manager, kind, _FLOATS)
 
 
-def _point(context: Any, builder: Any, kind: Any, value: Any, index: Any, lanes: Any) -> Any:
+def find_address(context: Any, builder: Any, kind: Any, value: Any, index: Any, lanes: Any) -> Any:
     """Return the address of an entry of an array, as that of a vector."""
     array = context.make_array(kind)(context, builder, value)
     return builder.bitcast(builder.gep(array.data, [index]), lanes.as_pointer())
@@ -59,9 +60,11 @@ def _constant(value: float) -> Any:
 @intrinsic
 def _load(typing_context: Any, array: Any, index: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.load(_point(context, builder, signature.args[0], arguments[0], arguments[1], _FLOATS), align=4)
+        return builder.load(
+            find_address(context, builder, signature.args[0], arguments[0], arguments[1], _FLOATS), align=4
+        )
 
-    return _LANES(array, types.uint64), generate
+    return FOUR_FLOATS(array, types.uint64), generate
 
 
 def _load_plainly(array: NDArray[np.float32], index: int) -> NDArray[np.float32]:
@@ -73,7 +76,7 @@ def _weigh(typing_context: Any, weight: Any, lanes: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.fmul(_splat(builder, arguments[0], _FLOATS), arguments[1])
 
-    return _LANES(types.float32, _LANES), generate
+    return FOUR_FLOATS(types.float32, FOUR_FLOATS), generate
 
 
 def _weigh_plainly(weight: np.float32, lanes: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -85,7 +88,7 @@ def _add(typing_context: Any, left: Any, right: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.fadd(*arguments)
 
-    return _LANES(_LANES, _LANES), generate
+    return FOUR_FLOATS(FOUR_FLOATS, FOUR_FLOATS), generate
 
 
 def _add_plainly(left: NDArray[np.float32], right: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -99,7 +102,7 @@ def _mix(typing_context: Any, fraction: Any, below: Any, above: Any) -> Any:
         step = builder.fmul(_splat(builder, fraction, _FLOATS), builder.fsub(above, below))
         return builder.fadd(below, step)
 
-    return _LANES(types.float32, _LANES, _LANES), generate
+    return FOUR_FLOATS(types.float32, FOUR_FLOATS, FOUR_FLOATS), generate
 
 
 def _mix_plainly(fraction: np.float32, below: NDArray[np.float32], above: NDArray[np.float32]) -> NDArray[Any]:
@@ -124,11 +127,11 @@ def _store(typing_context: Any, lanes: Any, array: Any, index: Any) -> Any:
         lanes, array, index = arguments
         kind = signature.args[1]
         entries = _convert(builder, lanes, kind)
-        place = _point(context, builder, kind, array, index, entries.type)
+        place = find_address(context, builder, kind, array, index, entries.type)
         builder.store(entries, place, align=kind.dtype.bitwidth // 8)
         return context.get_dummy_value()
 
-    return types.void(_LANES, array, types.uint64), generate
+    return types.void(FOUR_FLOATS, array, types.uint64), generate
 
 
 def _store_plainly(lanes: NDArray[np.float32], array: NDArray[Any], index: int) -> None:
@@ -141,11 +144,11 @@ def _store_and(typing_context: Any, lanes: Any, fourth: Any, array: Any, index: 
         lanes, fourth, array, index = arguments
         kind = signature.args[2]
         entries = builder.insert_element(_convert(builder, lanes, kind), fourth, ir.Constant(ir.IntType(32), LANES - 1))
-        place = _point(context, builder, kind, array, index, entries.type)
+        place = find_address(context, builder, kind, array, index, entries.type)
         builder.store(entries, place, align=kind.dtype.bitwidth // 8)
         return context.get_dummy_value()
 
-    return types.void(_LANES, array.dtype, array, types.uint64), generate
+    return types.void(FOUR_FLOATS, array.dtype, array, types.uint64), generate
 
 
 def _store_and_plainly(lanes: NDArray[np.float32], fourth: Any, array: NDArray[Any], index: int) -> None:
