@@ -59,7 +59,7 @@ class GuideTables:
         mix = self.mix
         total: Any = None
         for curve in range(mix.shape[1]):
-            argument = (unit[..., 0] * mix[0, curve] + unit[..., 1] * mix[1, curve]) + unit[..., 2] * mix[2, curve]
+            argument: Any = (unit[..., 0] * mix[0, curve] + unit[..., 1] * mix[1, curve]) + unit[..., 2] * mix[2, curve]
             value = interpolate_curve(argument + mix[3, curve], self.curves[:, curve])
             total = value if total is None else total + value
         return interpolate_curve(total, self.result[:, 0])
@@ -69,7 +69,7 @@ def interpolate_curve(argument: Float32, nodes: Float32) -> Float32:
     """Return the values of a curve with nodes (entries,) at equal distances over 0 to 1; no number counts as 0."""
     cells = len(nodes) - 1
     cell, fraction = split_position(argument * np.float32(cells), cells)
-    below = nodes[cell]
+    below: Any = nodes[cell]
     return below + fraction * (nodes[cell + 1] - below)
 
 
@@ -117,9 +117,9 @@ def slice_grid(grid: Float32, guide: Float32, place: Place) -> Float32:
     lines = upper + along_y[:, None, None, None] * (lower - upper)
     here = np.arange(guide.shape[0])[:, None]
     next_column, next_level = np.minimum(column + 1, columns - 1)[None], np.minimum(level + 1, depth - 1)
-    near = lines[here, column[None], level]
+    near: Any = lines[here, column[None], level]
     across = lines[here, next_column, level] - near
-    deeper = lines[here, column[None], next_level]
+    deeper: Any = lines[here, column[None], next_level]
     both = (lines[here, next_column, next_level] - deeper) - across
     deeper = deeper - near
     x, z = along_x[None, :, None], along_z[..., None]
@@ -128,6 +128,6 @@ def slice_grid(grid: Float32, guide: Float32, place: Place) -> Float32:
 
 def apply_affine(coefficients: Float32, colours: Float32) -> Float32:
     """Return the colours (..., 3) that the maps (..., 12) make of colours (..., 3)."""
-    maps = coefficients.reshape(*coefficients.shape[:-1], 3, 4)
+    maps: Any = coefficients.reshape(*coefficients.shape[:-1], 3, 4)
     red, green, blue = (colours[..., channel, None] for channel in range(3))
     return (maps[..., 0] * red + maps[..., 2] * blue) + (maps[..., 1] * green + maps[..., 3])

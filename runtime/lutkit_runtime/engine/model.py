@@ -270,7 +270,8 @@ class Model:
         Returns
         -------
         dict of name to float32 array
-            Vectors (length,), tables (size**3, 3) and grids (rows, columns, depth, 12); empty for models that do not look at the picture first.
+            Vectors (length,), tables (size**3, 3) and grids (rows, columns, depth, 12); empty for models that do not
+            look at the picture first.
 
         Raises
         ------

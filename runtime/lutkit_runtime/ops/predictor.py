@@ -113,8 +113,9 @@ class Predictor(OpBase, frozen=True, tag="predictor"):
 def sample_thumbnail(picture: NDArray[Any], side: int, sampling: Sampling = Sampling.BILINEAR) -> NDArray[np.float32]:
     """Return a picture (H, W, 3) sampled to (side, side, 3) float32, 0 to 1, at half-pixel positions without a filter.
 
-    The same as torch's ``interpolate(mode="bilinear", align_corners=False)``, or ``mode="nearest-exact"``. Samples outside 0 to 1 count as the nearer
-    end, not a number as 0: networks have never seen any others, and a single bright lamp would lead them astray.
+    The same as torch's ``interpolate`` with ``mode="bilinear", align_corners=False``, or ``mode="nearest-exact"``.
+    Samples outside 0 to 1 count as the nearer end, not a number as 0: networks have never seen any others, and a single
+    bright lamp would lead them astray.
     """
     if sampling is Sampling.NEAREST:
         rows, columns = (_hold(length, side) for length in picture.shape[:2])
