@@ -13,11 +13,13 @@ import torch
 from numpy.typing import NDArray
 
 from lutkit.colour.lookup import fuse, look_up
+from lutkit.colour.picture_model import PictureModel
 from lutkit.colour.predictor import THUMBNAIL_SIDE, shrink
 from lutkit.families.adaptive_3dlut import PUBLISHED_STRETCH, AdaptiveConfig, name_basis, network
-from lutkit_runtime.cube import CubeInterpolation, scale_to_depth
+from lutkit.losses import measure_decreases, measure_smoothness
+from lutkit.recipe import ColourRecipe
+from lutkit_runtime.cube import CubeInterpolation
 from lutkit_runtime.onnx_network import OnnxNetwork
-from lutkit_runtime.ops.blend import to_unit
 from lutkit_runtime.table_coding import Storage, encode_table
 
 
@@ -92,7 +94,7 @@ class _StoreStraight(torch.autograd.Function):
         return gradients[0], None
 
 
-class AdaptiveModel:
+class AdaptiveModel(PictureModel):
     """An image-adaptive 3D LUT that can be trained.
 
     Parameters
@@ -101,11 +103,11 @@ class AdaptiveModel:
     interpolation : CubeInterpolation
     stretch : float
         As in `lutkit_runtime.ops.colour_lookup.Cube`.
-    strength : float
-        How strongly pictures are changed, as `lutkit_runtime.ops.blend.Blend` mixes them.
-    low_precision : bool
-        Let training compute the predictor in bfloat16; evaluation and transfer never do.
+    strength, low_precision
+        As in `PictureModel`.
     """
+
+    module: AdaptiveModule | TablesModule
 
     def __init__(
         self,
@@ -116,11 +118,9 @@ class AdaptiveModel:
         strength: float = 1.0,
         low_precision: bool = False,
     ) -> None:
-        self.module = module
+        super().__init__(module, strength=strength, low_precision=low_precision)
         self._interpolation = interpolation
         self._stretch = stretch
-        self._strength = strength
-        self._low_precision = low_precision
 
     @property
     def bases(self) -> torch.Tensor:
@@ -128,42 +128,25 @@ class AdaptiveModel:
         return self.module.bases
 
     def run(self, pictures: Sequence[torch.Tensor]) -> tuple[list[torch.Tensor], torch.Tensor]:
-        """Return outputs and weights for pictures of any sizes.
-
-        Parameters
-        ----------
-        pictures : sequence of float32 (3, H, W), 0 to 1
-
-        Returns
-        -------
-        outputs : list of float32 (3, H, W), unclipped
-        weights : float32 (N, K)
-        """
+        """Return outputs, unclipped, and weights (N, K), for pictures of any sizes."""
         thumbnails = torch.cat([shrink(picture[None], self.module.side) for picture in pictures])
-        low = self._low_precision and torch.is_grad_enabled()
-        with torch.autocast(thumbnails.device.type, torch.bfloat16, enabled=low):
+        with self.predicting(thumbnails):
             weights = self.module.predict(thumbnails).float()
         cubes = fuse(weights, self.module.tables())
         outputs = [
-            self._mix(picture, look_up(picture[None], cube[None], self._interpolation, self._stretch)[0])
+            self.mix(picture, look_up(picture[None], cube[None], self._interpolation, self._stretch)[0])
             for picture, cube in zip(pictures, cubes, strict=True)
         ]
         return outputs, weights
 
-    def _mix(self, picture: torch.Tensor, changed: torch.Tensor) -> torch.Tensor:
-        return changed if self._strength == 1 else picture + self._strength * (changed - picture)
+    def regularise(self, predicted: torch.Tensor, recipe: ColourRecipe) -> torch.Tensor:
+        """Return what keeps tables smooth and monotone and weights small (Zeng et al., eqs. 7 and 8)."""
+        smooth = predicted.square().mean() + measure_smoothness(self.bases)
+        return recipe.smoothness * smooth + recipe.monotonicity * measure_decreases(self.bases)
 
-    @torch.no_grad()
-    def restore(self, image: NDArray[Any]) -> NDArray[Any]:
-        """Return the retouched picture of one (H, W, 3) uint8 or uint16, at its depth, as `lutkit apply` would."""
-        training = self.module.training
-        self.module.eval()
-        try:
-            planes = torch.from_numpy(np.ascontiguousarray(to_unit(image).transpose(2, 0, 1)))
-            outputs, _ = self.run([planes.to(self.bases.device)])
-        finally:
-            self.module.train(training)
-        return scale_to_depth(np.ascontiguousarray(outputs[0].cpu().numpy().transpose(1, 2, 0)), image.dtype)
+    def list_tables(self) -> list[torch.nn.Parameter]:
+        """Return the basis tables."""
+        return [self.module.bases]
 
 
 def start_tables(luts: int, size: int) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""What training an image-adaptive 3D LUT lowers: on pairs, and on two sets of pictures. Imports torch.
+"""What training models of whole pictures lowers: on pairs, and on two sets of pictures. Imports torch.
 
 Zeng et al., "Learning Image-Adaptive 3D Lookup Tables", TPAMI 2020, section 3.3; constants of the released code.
 """
@@ -10,29 +10,29 @@ from typing import Any
 import numpy as np
 import torch
 
-from lutkit.colour.model import AdaptiveModel
+from lutkit.colour.picture_model import PictureModel
 from lutkit.colour.predictor import divide_dropout, make_discriminator, shrink
 from lutkit.colour.sampling import PictureSource
 from lutkit.devices import send
-from lutkit.losses import measure_decreases, measure_smoothness, penalise_gradient
+from lutkit.losses import penalise_gradient
 from lutkit.objective import Loss
 from lutkit.parallel import ALONE, Crew
 from lutkit.recipe import ColourRecipe
 
 
 class PairedObjective:
-    """Mean squared error to the retouched picture, with smooth and monotone basis tables.
+    """The loss to the retouched picture, with what keeps the tables in order.
 
     Parameters
     ----------
-    model : AdaptiveModel
+    model : PictureModel
     recipe : ColourRecipe
     source : PictureSource
     loss : callable
         Of output and target, both 0 to 1.
     """
 
-    def __init__(self, model: AdaptiveModel, recipe: ColourRecipe, source: PictureSource, loss: Loss) -> None:
+    def __init__(self, model: PictureModel, recipe: ColourRecipe, source: PictureSource, loss: Loss) -> None:
         self.model = model
         self.recipe = recipe
         self.source = source
@@ -48,22 +48,22 @@ class PairedObjective:
         inputs, targets = draw_batch(self.source, rng, self.recipe.batch, self.model, crew)
         outputs, weights = self.model.run(inputs)
         errors = [self._loss(output, target) for output, target in zip(outputs, targets, strict=True)]
-        return torch.stack(errors).mean() + regularise(self.model, weights, self.recipe)
+        return torch.stack(errors).mean() + self.model.regularise(weights, self.recipe)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Return the predictor's parameters and the basis tables, which may learn at another rate."""
-        return group_parameters(self.model, self.recipe)
+        """Return the predictor's parameters and the tables, which may learn at another rate."""
+        return self.model.group_parameters(self.recipe)
 
     def confine(self) -> None:
         """Do nothing: tables and weights have no range."""
 
     def helpers(self) -> dict[str, Any]:
         """Return the state of torch's random numbers, which dropout draws from."""
-        return {"dropout": find_random_state(self.model.bases.device)}
+        return {"dropout": find_random_state(self.model.device)}
 
     def restore_helpers(self, state: dict[str, Any]) -> None:
         """Take that state back."""
-        set_random_state(state["dropout"], self.model.bases.device)
+        set_random_state(state["dropout"], self.model.device)
 
 
 class UnpairedObjective:
@@ -73,18 +73,18 @@ class UnpairedObjective:
 
     Parameters
     ----------
-    model : AdaptiveModel
+    model : PictureModel
     recipe : ColourRecipe
     source : PictureSource
     seed : int
         Of the penalty's random points.
     """
 
-    def __init__(self, model: AdaptiveModel, recipe: ColourRecipe, source: PictureSource, seed: int) -> None:
+    def __init__(self, model: PictureModel, recipe: ColourRecipe, source: PictureSource, seed: int) -> None:
         self.model = model
         self.recipe = recipe
         self.source = source
-        self._critic = make_discriminator().to(model.bases.device)
+        self._critic = make_discriminator().to(model.device)
         self._optimiser = torch.optim.Adam(self._critic.parameters(), lr=recipe.learning_rate)
         self._points = torch.Generator().manual_seed(seed)
 
@@ -103,7 +103,7 @@ class UnpairedObjective:
         verdict = self._critic(torch.cat([shrink(output[None]) for output in outputs])).mean()
         changes = [(output - before).square().mean() for output, before in zip(outputs, inputs, strict=True)]
         content = self.recipe.content * torch.stack(changes).mean()
-        return content - verdict + regularise(self.model, weights, self.recipe)
+        return content - verdict + self.model.regularise(weights, self.recipe)
 
     def _run(
         self, rng: np.random.Generator, crew: Crew
@@ -126,8 +126,8 @@ class UnpairedObjective:
         self._optimiser.step()
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Return the predictor's parameters and the basis tables, which may learn at another rate."""
-        return group_parameters(self.model, self.recipe)
+        """Return the predictor's parameters and the tables, which may learn at another rate."""
+        return self.model.group_parameters(self.recipe)
 
     def confine(self) -> None:
         """Do nothing: tables and weights have no range."""
@@ -138,7 +138,7 @@ class UnpairedObjective:
             "critic": self._critic.state_dict(),
             "critic_optimiser": self._optimiser.state_dict(),
             "points": self._points.get_state(),
-            "dropout": find_random_state(self.model.bases.device),
+            "dropout": find_random_state(self.model.device),
         }
 
     def restore_helpers(self, state: dict[str, Any]) -> None:
@@ -146,18 +146,11 @@ class UnpairedObjective:
         self._critic.load_state_dict(state["critic"])
         self._optimiser.load_state_dict(state["critic_optimiser"])
         self._points.set_state(state["points"])
-        set_random_state(state["dropout"], self.model.bases.device)
-
-
-def group_parameters(model: AdaptiveModel, recipe: ColourRecipe) -> list[dict[str, Any]]:
-    """Return groups of parameters for Adam: the network behind the weights, where it is trained, and the tables."""
-    tables = {"params": [model.bases], "share": recipe.table_rate}
-    others = [value for value in model.module.parameters() if value is not model.bases]
-    return [{"params": others}, tables] if others else [tables]
+        set_random_state(state["dropout"], self.model.device)
 
 
 def draw_batch(
-    source: PictureSource, rng: np.random.Generator, batch: int, model: AdaptiveModel, crew: Crew
+    source: PictureSource, rng: np.random.Generator, batch: int, model: PictureModel, crew: Crew
 ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
     """Return inputs and targets of this process's part of a batch, lists of float32 (3, h, w), for the model to run.
 
@@ -167,7 +160,7 @@ def draw_batch(
     if crew.size > 1:
         divide_dropout(model.module, batch, part)
     drawn = [source.sample(rng) for _ in range(batch)][part]
-    device = model.bases.device
+    device = model.device
     return [send(before, device) for before, _ in drawn], [send(after, device) for _, after in drawn]
 
 
@@ -182,9 +175,3 @@ def set_random_state(state: torch.Tensor, device: torch.device) -> None:
         torch.cuda.set_rng_state(state, device)
     else:
         torch.set_rng_state(state)
-
-
-def regularise(model: AdaptiveModel, weights: torch.Tensor, recipe: ColourRecipe) -> torch.Tensor:
-    """Return what keeps tables smooth and monotone and weights small (eqs. 7 and 8)."""
-    smooth = weights.square().mean() + measure_smoothness(model.bases)
-    return recipe.smoothness * smooth + recipe.monotonicity * measure_decreases(model.bases)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,25 +12,21 @@ from numpy.typing import NDArray
 from lutkit.checkpoints import load_networks
 from lutkit.colour.model import AdaptiveModel, AdaptiveModule, TablesModule, flatten_tables, stack_tables
 from lutkit.colour.objectives import PairedObjective, UnpairedObjective
-from lutkit.colour.pairs import Pictures, gather_pictures, read_validation
+from lutkit.colour.pairs import Pictures
 from lutkit.colour.parts import decode_basis, find_parts, store_tables
+from lutkit.colour.picture_model import PictureModel
+from lutkit.colour.picture_workbench import Filled, PictureWorkbench, Reopened, Stored, gather_for, score
 from lutkit.colour.predictor import export_onnx
 from lutkit.colour.sampling import PictureSource
 from lutkit.colour.visits import count_visits, pack_visits
-from lutkit.configuration import AnyConfig, describe_training
-from lutkit.evaluate import Pair, Restore, mean_finite_psnr, score_pairs
-from lutkit.families import Family
-from lutkit.families.adaptive_3dlut import PREDICTOR, AdaptiveConfig, build_program, check_task
-from lutkit.photos import GENERATED_NOTE
+from lutkit.configuration import AnyConfig
+from lutkit.families.adaptive_3dlut import PREDICTOR, AdaptiveConfig, build_program
 from lutkit.precision import takes_bfloat16
-from lutkit.recipe import ColourRecipe, Schedule
 from lutkit.run import Run
-from lutkit.workbench import Fidelity, FinetuneJob, Finetuning, OptionError, Trained, Training, TransferOptions, Watch
+from lutkit.workbench import Training, TransferOptions
 from lutkit_runtime.artefact import Artefact
 from lutkit_runtime.cube import CubeInterpolation
-from lutkit_runtime.engine import Model
 from lutkit_runtime.errors import DataError, ImageError
-from lutkit_runtime.program import Program
 from lutkit_runtime.table_coding import Storage, TableCoding
 
 VISITED_DRAWS = 256
@@ -40,36 +35,22 @@ VISITED_DRAWS = 256
 STATISTICS_PICTURES = 24
 
 
-class ColourWorkbench:
-    """Answers the four verbs for image-adaptive 3D LUTs.
+class ColourWorkbench(PictureWorkbench):
+    """Answers the four verbs for image-adaptive 3D LUTs."""
 
-    Parameters
-    ----------
-    family : Family
-    """
+    def make_model(self, config: AnyConfig, device: torch.device, *, low_precision: bool) -> AdaptiveModel:
+        """Return a model to be trained."""
+        module = AdaptiveModule(config.model).to(device)
+        return AdaptiveModel(module, CubeInterpolation(config.model.interpolation), low_precision=low_precision)
 
-    def __init__(self, family: Family) -> None:
-        self._family = family
-
-    def check(self, config: AnyConfig) -> None:
-        """Raise DataError or ProgramError where a configuration cannot be trained."""
-        check_task(config.model.task)
-        self._family.skeleton(config.model)
-
-    def gather(self, config: AnyConfig, watch: Watch) -> Pictures:
-        """Read pictures to train and to validate on; raises DataError where they cannot be used."""
-        pictures = _gather(config, paired=config.model.training == "paired")
-        if config.data is None:
-            watch.say(GENERATED_NOTE)
-        watched = f"{len(pictures.pairs)} {pictures.pairs_description}" if pictures.pairs else "their mean and contrast"
-        watch.say(f"training on {pictures.description}, validating on {watched}")
-        return pictures
+    def load_model(self, run: Run, config: AnyConfig) -> AdaptiveModel:
+        """Return a run's best networks; raises DataError where there are none or they do not fit."""
+        return load_model(run, config.model)
 
     def build(self, config: AnyConfig, materials: Pictures, device: torch.device) -> Training:
         """Return the run's model with its pictures."""
-        module = AdaptiveModule(config.model).to(device)
         low = takes_bfloat16(config.precision, device, bears=False)
-        model = AdaptiveModel(module, CubeInterpolation(config.model.interpolation), low_precision=low)
+        model = self.make_model(config, device, low_precision=low)
         if config.model.training == "unpaired":
             objective = UnpairedObjective(model, config.recipe, materials.source, config.seed)
         else:
@@ -77,7 +58,7 @@ class ColourWorkbench:
 
         def validate(_step: int) -> float:
             if materials.pairs:
-                return _score(model.restore, materials.pairs, config)
+                return score(model.restore, materials.pairs, config)
             return measure_resemblance(model, materials.source, config.seed)
 
         def count() -> dict[str, Any]:
@@ -86,101 +67,45 @@ class ColourWorkbench:
         measure = "validation" if materials.pairs else "likeness of mean and contrast"
         return Training(objective, validate, measure, count)
 
-    def load(self, run: Run, config: AnyConfig) -> Trained:
-        """Return the run's best networks; raises DataError where there are none or they do not fit."""
-        return Trained(load_model(run, config.model).restore)
-
-    def transfer(self, run: Run, config: AnyConfig, options: TransferOptions) -> tuple[Artefact, Fidelity]:
-        """Put predictor and basis tables into an artefact and measure what their storage costs."""
-        if options.interval is not None:
-            raise OptionError(f"{self._family.name} has no lattice of samples: leave --interval out")
-        if options.diagonal is not None:
-            raise OptionError(f"{self._family.name} has no tables of samples, which --dfc compresses: leave it out")
-        if options.degraded is not None:
-            raise OptionError("--lr belongs to other families: give --val a folder with input and targets")
-        model = load_model(run, config.model)
-        storage = Storage(options.storage or "float32")
-        pairs, described = _find_pairs(config, options.val)
+    def fill(self, model: PictureModel, config: AnyConfig, storage: Storage) -> Filled:
+        """Put predictor and basis tables into a program."""
+        assert isinstance(model, AdaptiveModel) and isinstance(model.module, AdaptiveModule)
         tables = flatten_tables(model.bases)
-        assert isinstance(model.module, AdaptiveModule)
         graph = export_onnx(model.module.predictor)
         codings = (TableCoding(storage),) * config.model.luts
         skeleton = build_program(config.model, graph_bytes=len(graph), codings=codings)
         program, stored = store_tables(skeleton, tables, {PREDICTOR: graph})
-        applied = Model(program, stored)
-        before = _score(model.restore, pairs, config) if pairs else float("nan")
-        after = _score(_apply(applied), pairs, config) if pairs else float("nan")
         table_error = max(
             float(np.abs(values - decode_basis(program, stored, slot)).max()) for slot, values in tables.items()
         )
-        fidelity = Fidelity(before, after, len(pairs), described, table_error)
-        provenance = describe_training(config)
-        step: dict[str, Any] = {
-            "step": "transfer",
-            "storage": storage.value,
-            "largest_table_error": table_error,
-        }
-        if pairs:
-            step |= {
-                "images": len(pairs),
-                "on": described,
-                "network_psnr": round(before, 4),
-                "table_psnr": round(after, 4),
-            }
-        provenance["history"].append(step)
-        visits = _find_visits(run, config, options)
-        if visits is not None:
-            provenance["visits"] = visits
-        return Artefact(program, stored, provenance), fidelity
+        return Filled(program, stored, table_error)
 
-    def finetuning_recipe(self, config: AnyConfig | None, recipe: Schedule, crop: int | None) -> Schedule:
-        """Return the recipe as it is; raises DataError for an option that belongs to other families."""
-        if crop is not None:
-            raise OptionError(f"{self._family.name} trains on crops of random size: leave --crop out")
-        return recipe
-
-    def prepare_finetuning(self, job: FinetuneJob, device: torch.device, watch: Watch) -> Finetuning:
-        """Return an artefact's basis tables as parameters with pictures; the predictor stays as it is."""
-        if job.teacher is not None:
-            raise OptionError(f"{self._family.name} learns from pairs: leave --teacher out")
-        artefact, recipe = job.artefact, job.recipe
-        program = artefact.program
-        parts = find_parts(program)
-        pictures = gather_pictures(
-            job.data, job.val, job.task, recipe, job.seed, saturate=program.colour_space != "XYZ"
-        )
-        if not pictures.pairs:
-            raise DataError("finetuning needs pairs to validate on: give --val DIR")
-        if job.data is None:
-            watch.say(GENERATED_NOTE)
-        watch.say(
-            f"finetuning on {pictures.description}, validating on {len(pictures.pairs)} {pictures.pairs_description}"
-        )
+    def reopen(self, artefact: Artefact, device: torch.device) -> Reopened:
+        """Return an artefact's basis tables as parameters; raises DataError where its program is another."""
+        parts = find_parts(artefact.program)
         bases, cube = parts.fusion.bases, parts.cube
         tables = stack_tables([basis.coding.decode(artefact.tables[basis.slot]) for basis in bases])
         network = parts.predictor.open(artefact.tables)
         module = TablesModule(network, tables, [basis.coding.storage for basis in bases], parts.predictor.side)
         model = AdaptiveModel(module.to(device), cube.interpolation, stretch=cube.stretch, strength=parts.strength)
 
-        def store() -> tuple[Program, dict[str, NDArray[Any]]]:
+        def store() -> Stored:
             values = flatten_tables(model.bases).values()
             changed = {basis.slot: table for basis, table in zip(bases, values, strict=True)}
-            return store_tables(program, changed, artefact.tables)
+            return store_tables(artefact.program, changed, artefact.tables)
 
-        def validate(_step: int) -> float:
-            applied = Model(*store())
-            return mean_finite_psnr(score_pairs(_apply(applied), pictures.pairs, job.task))
+        return Reopened(model, store)
 
-        objective = PairedObjective(model, recipe, pictures.source, self._family.loss)
-        return Finetuning(
-            Training(objective, validate),
-            unit=1.0,
-            tables=lambda: store()[1],
-            program=lambda: store()[0],
-            data=pictures.description,
-            images=len(pictures.pairs),
-            pairs=pictures.pairs_description,
-        )
+    def find_visits(self, run: Run, config: AnyConfig, options: TransferOptions) -> Mapping[str, Any] | None:
+        """Return which cells training visited: as it counted, or of runs that kept nothing counted now, or None."""
+        kept = run.read_visits()
+        if kept is not None:
+            return kept
+        try:
+            return pack_visits(count_training_visits(gather_for(config).source, config.model.size, config.seed))
+        except (DataError, ImageError) as error:
+            options.say(f"which colours training visited is not known, the artefact goes without: {error}")
+            return None
 
 
 def load_model(run: Run, config: AdaptiveConfig) -> AdaptiveModel:
@@ -205,7 +130,7 @@ def measure_resemblance(model: AdaptiveModel, source: PictureSource, seed: int) 
     with torch.no_grad():
         for _ in range(STATISTICS_PICTURES):
             before, after = source.sample(rng)
-            output = model.run([torch.from_numpy(before).to(model.bases.device)])[0][0]
+            output = model.run([torch.from_numpy(before).to(model.device)])[0][0]
             outputs.append(output.clamp(0, 1).flatten(1).cpu().numpy())
             good.append(after.reshape(3, -1))
     model.module.train()
@@ -224,52 +149,3 @@ def count_training_visits(source: PictureSource, size: int, seed: int) -> NDArra
     for picture in source.visit(np.random.default_rng([seed, 3]), VISITED_DRAWS):
         visits += count_visits(picture, size)
     return visits
-
-
-def _find_pairs(config: AnyConfig, val: Path | None) -> tuple[list[Pair], str]:
-    """Return the pairs to compare on and what they are, without the training data where that can be."""
-    val = val or (Path(config.val) if config.val else None)
-    if val is not None:
-        return read_validation(val, config.task, config.recipe, config.seed)
-    if config.data and config.model.training == "unpaired":
-        return [], ""
-    if config.data and not Path(config.data).is_dir():
-        raise DataError(
-            f"{config.data} is gone, of which pictures were held out to compare network and table on: give --val DIR"
-        )
-    pictures = _gather(config, paired=config.model.training == "paired")
-    return pictures.pairs, pictures.pairs_description
-
-
-def _find_visits(run: Run, config: AnyConfig, options: TransferOptions) -> Mapping[str, Any] | None:
-    """Return which cells training visited: as it counted, or of runs that kept nothing counted now; None if that fails."""
-    kept = run.read_visits()
-    if kept is not None:
-        return kept
-    try:
-        source = _gather(config, paired=config.model.training == "paired").source
-        return pack_visits(count_training_visits(source, config.model.size, config.seed))
-    except (DataError, ImageError) as error:
-        options.say(f"which colours training visited is not known, the artefact goes without: {error}")
-        return None
-
-
-def _gather(config: AnyConfig, *, paired: bool) -> Pictures:
-    recipe: ColourRecipe = config.recipe
-    return gather_pictures(
-        Path(config.data) if config.data else None,
-        Path(config.val) if config.val else None,
-        config.task,
-        recipe,
-        config.seed,
-        paired=paired,
-        saturate=config.model.colour_space != "XYZ",
-    )
-
-
-def _score(restore: Restore, pairs: Sequence[Pair], config: AnyConfig) -> float:
-    return mean_finite_psnr(score_pairs(restore, pairs, config.task))
-
-
-def _apply(model: Model) -> Restore:
-    return lambda image: model.apply(image, threads=torch.get_num_threads())
