@@ -12,6 +12,7 @@ from typing import Any, get_args
 import msgspec
 import numpy as np
 from axis_programs import axis_networks
+from bilateral_models import bilateral_programs, write_network
 from colour_models import colour_programs, identity_nodes, make_adaptive, make_program
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -27,17 +28,17 @@ from lutkit_runtime.axis_tables import AxisTables
 from lutkit_runtime.diagonal import Diagonal
 from lutkit_runtime.interpolation import Interpolation
 from lutkit_runtime.lattice import Lattice
-from lutkit_runtime.onnx_graph import Graph, Layer
-from lutkit_runtime.onnx_writer import write_graph
 from lutkit_runtime.ops import (
     CODES,
     Add,
     AxisLookup,
+    BilateralSlice,
     BitField,
     Blend,
     ColourLookup,
     ColourMatrix,
     Ensemble,
+    GridFusion,
     Lookup,
     Op,
     PixelShuffle,
@@ -48,13 +49,15 @@ from lutkit_runtime.ops import (
     TableFusion,
     Tap,
 )
+from lutkit_runtime.ops.bilateral_slice import MAX_GUIDE_CURVES, MAX_GUIDE_ENTRIES, Guide, GuideCurves
 from lutkit_runtime.ops.colour_lookup import Cube, Curves, Domain
+from lutkit_runtime.ops.predictor import MAX_OUTPUTS
 from lutkit_runtime.ops.reconstructed_convolution import find_thresholds
 from lutkit_runtime.ops.table_fusion import BasisTable
 from lutkit_runtime.padding import Padding
 from lutkit_runtime.pattern import IndexPattern
 from lutkit_runtime.program import Parameter, Program
-from lutkit_runtime.table_coding import Storage
+from lutkit_runtime.table_coding import Storage, TableCoding
 
 Image = NDArray[Any]
 
@@ -195,6 +198,10 @@ def _lookups_of_colours() -> st.SearchStrategy[Example]:
 
 ADAPTIVE = st.integers(2, 5).map(make_adaptive).map(lambda artefact: Example(artefact.program, artefact.tables))
 
+BILATERAL = bilateral_programs().map(lambda each: Example(each.program, each.tables))
+GUIDE = Guide(mix="mix", count=2, curves=GuideCurves("curves", 3), result=GuideCurves("result", 2))
+CODED = TableCoding(Storage.INT8, offset=0.0, step=0.0)
+
 TABLES_OF_ONE_SAMPLE = AxisTables(low=0, size=256, steps=((1,),))
 
 OP_CASES: dict[type[Any], OpCase] = {
@@ -283,7 +290,42 @@ OP_CASES: dict[type[Any], OpCase] = {
             {"bases": (BasisTable("a"),) * 65},
         ),
     ),
-    Predictor: OpCase(ADAPTIVE, ({"side": 0}, {"side": 1025}, {"outputs": 0}, {"outputs": 4097}, {"graph_bytes": 0})),
+    GridFusion: OpCase(
+        BILATERAL,
+        (
+            {"terms": 0},
+            {"terms": 513},
+            {"rows": 0},
+            {"rows": 257},
+            {"columns": 0},
+            {"columns": 257},
+            {"depth": 0},
+            {"depth": 65},
+            {"coding": CODED},
+        ),
+    ),
+    BilateralSlice: OpCase(
+        BILATERAL,
+        tuple(
+            {"guide": msgspec.structs.replace(GUIDE, **fields)}
+            for fields in (
+                {"count": 0},
+                {"count": MAX_GUIDE_CURVES + 1},
+                {"curves": GuideCurves("curves", 1)},
+                {"curves": GuideCurves("curves", MAX_GUIDE_ENTRIES + 1)},
+                {"curves": GuideCurves("curves", 3, CODED)},
+                {"result": GuideCurves("result", 1)},
+                {"result": GuideCurves("result", MAX_GUIDE_ENTRIES + 1)},
+                {"result": GuideCurves("result", 2, CODED)},
+                {"result": GuideCurves("curves", 3)},
+                {"mix": "result"},
+            )
+        ),
+    ),
+    Predictor: OpCase(
+        st.one_of(ADAPTIVE, BILATERAL),
+        ({"side": 0}, {"side": 1025}, {"outputs": 0}, {"outputs": MAX_OUTPUTS + 1}, {"graph_bytes": 0}),
+    ),
 }
 """Every op by its class."""
 
@@ -400,21 +442,6 @@ def fill_program(program: Program, seed: int) -> Example:
             tables[name] = random.integers(limits.min, limits.max, slot.shape, slot.dtype, endpoint=True)
     tables |= fill_thresholds(program, random)
     return Example(msgspec.structs.replace(program, ops=tuple(ops)), tables)
-
-
-def write_network(side: int, outputs: int, seed: int) -> bytes:
-    """Return the ONNX file of a network that averages a thumbnail and mixes its channels: weights of about 1."""
-    random = np.random.default_rng(seed)
-    arrays = {
-        "weight": random.uniform(-0.3, 0.3, (outputs, 3, 1, 1)).astype(np.float32),
-        "bias": random.uniform(0.3, 0.9, outputs).astype(np.float32),
-    }
-    layers = (
-        Layer("GlobalAveragePool", ("in",), "mean"),
-        Layer("Conv", ("mean", "weight", "bias"), "mixed"),
-        Layer("Flatten", ("mixed",), "out", {"axis": 1}),
-    )
-    return write_graph(Graph(13, "in", (1, 3, side, side), "out", layers, arrays), (1, outputs))
 
 
 def make_picture(height: int, width: int, depth: str, seed: int = 0, channels: int = 3) -> Image:

@@ -38,7 +38,7 @@ from lutkit_runtime.artefact import Artefact, read_artefact, write_artefact
 from lutkit_runtime.engine import Model, available_backends
 from lutkit_runtime.errors import ArtefactError, LutkitError, ProgramError
 from lutkit_runtime.kernels.cuda.device import is_simulated
-from lutkit_runtime.ops import CODES, ChannelOp, Kind, Op, Predictor, Value, follow_planes
+from lutkit_runtime.ops import CODES, ChannelOp, GridFusion, Kind, Op, Predictor, Value, follow_planes
 from lutkit_runtime.program import Colour, Program
 from lutkit_runtime.seal import BLOCK_BYTES, SCHEMA, seal
 
@@ -142,6 +142,8 @@ def test_a_definition_gives_what_it_says_and_changes_nothing(kind, data, height,
         else:
             size = kinds[op.output].size
             shapes = {Kind.PICTURE: (height, width, 3), Kind.VECTOR: (size,), Kind.TABLE: (size**3, 3)}
+            if isinstance(op, GridFusion):
+                shapes[Kind.GRID] = (op.rows, op.columns, op.depth, 12)
             assert (result.dtype, result.shape) == (np.float32, shapes[kinds[op.output].kind])
         if op is wanted:
             return

@@ -9,6 +9,7 @@ import h5py
 import msgspec
 import numpy as np
 import pytest
+from bilateral_models import bilateral_programs
 from colour_models import FilledColours, colour_programs, pictures
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -20,7 +21,18 @@ from lutkit_runtime.axis_tables import AxisTables
 from lutkit_runtime.diagonal import Diagonal
 from lutkit_runtime.engine import Model
 from lutkit_runtime.lattice import Lattice
-from lutkit_runtime.ops import Blend, ChannelOp, ColourLookup, ColourMatrix, Ensemble, Lookup, Requantise, Tap
+from lutkit_runtime.ops import (
+    BilateralSlice,
+    Blend,
+    ChannelOp,
+    ColourLookup,
+    ColourMatrix,
+    Ensemble,
+    Lookup,
+    Requantise,
+    Tap,
+)
+from lutkit_runtime.ops.bilateral_slice import Guide, GuideCurves
 from lutkit_runtime.ops.colour_lookup import Cube, Curves, Domain
 from lutkit_runtime.ops.table_fusion import BasisTable
 from lutkit_runtime.pattern import NAMED_PATTERNS
@@ -127,7 +139,17 @@ def test_the_worked_pixel(
 
 def test_the_bounds_in_the_document_are_those_of_the_code(text: str) -> None:
     from lutkit_runtime import artefact, axis_tables, lattice, onnx_layers, ops, pattern, seal, table_coding
-    from lutkit_runtime.ops import add, axis_lookup, colour_lookup, colour_matrix, predictor, requantise, table_fusion
+    from lutkit_runtime.ops import (
+        add,
+        axis_lookup,
+        bilateral_slice,
+        colour_lookup,
+        colour_matrix,
+        grid_fusion,
+        predictor,
+        requantise,
+        table_fusion,
+    )
     from lutkit_runtime.ops import reconstructed_convolution as convolution
 
     flat = " ".join(text.split())
@@ -156,12 +178,21 @@ def test_the_bounds_in_the_document_are_those_of_the_code(text: str) -> None:
         ops.ReconstructedConvolution,
         ops.Requantise,
     )
-    on_colours = (ops.Blend, ops.ColourLookup, ops.ColourMatrix, ops.Predictor, ops.TableFusion)
+    on_colours = (
+        ops.BilateralSlice,
+        ops.Blend,
+        ops.ColourLookup,
+        ops.ColourMatrix,
+        ops.GridFusion,
+        ops.Predictor,
+        ops.TableFusion,
+    )
     assert {*on_planes, *on_colours} == set(get_args(ops.Op))
     named = {str(op.__struct_config__.tag) for op in (*on_planes, *on_colours)}
     assert named == set(re.findall(r"^### (.*)$", text, re.MULTILINE))
-    parts = (Program, Parameter, AxisTables, Tap, Diagonal, Cube, Curves, Domain, TableCoding, BasisTable)
-    for op in (*on_planes, *on_colours, *parts):
+    planes = (Program, Parameter, AxisTables, Tap, Diagonal)
+    colours = (Cube, Curves, Domain, TableCoding, BasisTable, Guide, GuideCurves)
+    for op in (*on_planes, *on_colours, *planes, *colours):
         for name in op.__struct_fields__:
             assert f"`{name}`" in text or f'"{name}"' in text, name
     for layer in onnx_layers.LAYERS:
@@ -169,10 +200,20 @@ def test_the_bounds_in_the_document_are_those_of_the_code(text: str) -> None:
     assert f"2 to {colour_lookup.MAX_CURVE_ENTRIES:_}".replace("_", " ") in flat
     assert f"2 to {colour_lookup.MAX_CUBE_SIZE} nodes per axis" in flat
     assert f"at most {table_fusion.MAX_BASES}." in flat
-    assert (predictor.MAX_SIDE, predictor.MAX_OUTPUTS, predictor.MAX_NETWORK_BYTES) == (1024, 4096, 2**28)
+    assert (predictor.MAX_SIDE, predictor.MAX_OUTPUTS, predictor.MAX_NETWORK_BYTES) == (1024, 2**20, 2**28)
+    assert "`outputs` numbers (at most 2^20)." in flat
+    for sampling in predictor.Sampling:
+        assert f'"{sampling.value}"' in flat
+    assert (
+        f"`rows` and `columns` are 1 to {grid_fusion.MAX_GRID_SIDE}, `depth` is 1 to {grid_fusion.MAX_GRID_DEPTH}."
+        in flat
+    )
+    assert f"the 1 to {grid_fusion.MAX_TERMS} `terms`" in flat
+    assert f"`count` (1 to {bilateral_slice.MAX_GUIDE_CURVES}) `curves`" in flat
+    assert f"n `entries` (2 to {bilateral_slice.MAX_GUIDE_ENTRIES})" in flat
     assert (table_coding.LARGEST_VALUE, colour_matrix.MAX_COEFFICIENT) == (10.0**30, 10.0**6)
     older = range(seal.OLDEST_SCHEMA, seal.SCHEMA)
-    assert f"schema version: {seal.SCHEMA}; {' and '.join(map(str, older))} are still read" in text
+    assert f"schema version: {seal.SCHEMA}; {older[0]} to {older[-1]} are still read" in text
     assert re.findall(r"^\| (\d+) \| (?:programs|the ops) ", text, re.MULTILINE) == [*map(str, older), str(seal.SCHEMA)]
 
 
@@ -186,7 +227,7 @@ def test_fields_that_the_document_gives_a_default_have_it(text: str) -> None:
     assert told == {name: msgspec.json.encode(value).decode() for name, value in optional.items()}
 
 
-@pytest.mark.parametrize("schema", [1, 2, 3])
+@pytest.mark.parametrize("schema", [1, 2, 3, 4])
 def test_the_documented_reader_reads_frozen_files_of_every_schema(
     schema: int, documented_apply: Callable[..., np.ndarray], documented_colours: Callable[..., np.ndarray]
 ) -> None:
@@ -194,7 +235,7 @@ def test_the_documented_reader_reads_frozen_files_of_every_schema(
     artefact = read_artefact(path)
     image = np.random.default_rng(schema).integers(0, 256, (6, 5, 3), dtype=np.uint8)
     expected = Model(artefact.program, artefact.tables).apply(image, backend="numpy")
-    if schema == 2:
+    if schema in (2, 4):
         assert np.abs(documented_colours(path, image).astype(int) - expected).max() <= 1
     else:
         np.testing.assert_array_equal(documented_apply(path, image[..., 0]), expected[..., 0])
@@ -243,6 +284,51 @@ def test_the_documented_reader_computes_what_models_of_colours_compute(
         allowed = 1 if image.dtype == np.uint8 else 100
         assert found.dtype == image.dtype
         assert np.abs(found.astype(int) - expected).max() <= allowed
+
+
+def bound_slice(filled: FilledColours, image: np.ndarray) -> float:
+    """Return how much a program with a bilateral slice can enlarge a small error of a value."""
+    values = Model(filled.program, filled.tables).adapt(image)
+    total = bound_steepness(filled, image)
+    for op in filled.program.ops:
+        if isinstance(op, BilateralSlice):
+            guide, grid = op.guide.decode(filled.tables), values[op.grid]
+            slopes = np.abs(np.diff(guide.curves, axis=0)).max(axis=0) * (len(guide.curves) - 1)
+            steep = slopes @ np.abs(guide.mix).sum(axis=0) * np.abs(np.diff(guide.result, axis=0)).max()
+            steep *= (len(guide.result) - 1) * sum(
+                np.abs(np.diff(grid, axis=axis)).max(initial=0) * grid.shape[axis] for axis in range(3)
+            )
+            total *= np.abs(grid).max() * 4 + 4 * max(1.0, steep)
+    return float(total)
+
+
+@settings(max_examples=60, deadline=None)
+@given(bilateral_programs(), pictures(largest=6), st.sampled_from((0.0, 0.5, 1.0)))
+def test_the_documented_reader_computes_what_bilateral_models_compute(
+    tmp_path_factory: pytest.TempPathFactory,
+    documented_colours: Callable[..., np.ndarray],
+    filled: FilledColours,
+    image: np.ndarray,
+    strength: float,
+) -> None:
+    path = tmp_path_factory.mktemp("documented") / "model.h5"
+    write_artefact(path, Artefact(filled.program, filled.tables))
+    image = np.nan_to_num(image[..., :3], nan=0.5, posinf=2.0, neginf=-1.0)
+    found = documented_colours(path, image, strength=strength)
+    expected = Model(filled.program, filled.tables).apply(image, backend="numpy", strength=strength)
+    if image.dtype == np.float32:
+        allowed = min(5e-3, 1e-6 * bound_slice(filled, image) * max(1.0, float(np.abs(image).max())))
+        np.testing.assert_allclose(found, expected, rtol=0, atol=allowed)
+    else:
+        assert found.dtype == image.dtype
+        assert np.abs(found.astype(int) - expected).max() <= (1 if image.dtype == np.uint8 else 100)
+
+
+def test_the_bilateral_program_in_the_document_is_sound(text: str) -> None:
+    (example,) = (each for each in re.findall(r"```json\n(.*?)```", text, re.DOTALL) if "bilateral_slice" in each)
+    program = msgspec.json.decode(example, type=Program)
+    program.validate()
+    assert [str(op.__struct_config__.tag) for op in program.ops] == ["predictor", "grid_fusion", "bilateral_slice"]
 
 
 def test_the_program_for_colours_in_the_document_is_sound(text: str) -> None:
