@@ -217,7 +217,36 @@ class Retouch:
         return develop(image if image.ndim == 3 else np.stack([image] * 3, axis=-1))
 
 
-TASKS = ("sr", "denoise", "deblock", "retouch")
+@dataclass(frozen=True)
+class Detail:
+    """Local contrast: photos as they are, whose detail is to be brought out and whose light is to be evened out."""
+
+    cacheable: ClassVar[bool] = True
+    scores_luma: ClassVar[bool] = False
+    scores_colour: ClassVar[bool] = True
+
+    @property
+    def scale(self) -> int:
+        """Always 1."""
+        return 1
+
+    @property
+    def name(self) -> str:
+        """Always ``detail``."""
+        return "detail"
+
+    def degrade(self, image: Image8, rng: np.random.Generator) -> Image8:
+        """Return the image itself, uint8 (H, W, 3); a gray image counts as three equal channels."""
+        return image if image.ndim == 3 else np.stack([image] * 3, axis=-1)
+
+    def aim(self, image: Image8) -> Image8:
+        """Return the image as `lutkit.colour.local_contrast` changes it."""
+        from lutkit.colour.local_contrast import enhance_detail
+
+        return enhance_detail(image if image.ndim == 3 else np.stack([image] * 3, axis=-1))
+
+
+TASKS = ("sr", "denoise", "deblock", "retouch", "detail")
 """Tasks by the name that programs, options and configurations give them."""
 
 DEFAULT_SIGMA = 25.0
@@ -249,6 +278,8 @@ def make_task(kind: str, scale: int, sigma: float = DEFAULT_SIGMA, quality: int 
         raise DataError(f"task {kind} keeps the size, but scale {scale} is given: leave --scale out")
     if kind == "retouch":
         return Retouch()
+    if kind == "detail":
+        return Detail()
     return AddNoise(sigma) if kind == "denoise" else CompressJpeg(quality)
 
 

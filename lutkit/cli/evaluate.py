@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 @click.option("--lr", type=PATH, help="Folder of degraded versions under the same names; made from --hr without it.")
 @click.option(
     "--task",
-    type=click.Choice(["sr", "denoise", "deblock", "retouch"]),
+    type=click.Choice(["sr", "denoise", "deblock", "retouch", "detail"]),
     help="What the model undoes; default: its own.",
 )
 @click.option("--sigma", type=click.FloatRange(0, 255, min_open=True), help="Noise level; default: the model's.")

@@ -56,7 +56,7 @@ class _Windows(click.ParamType):
 @click.option("--val", type=PATH, help="Folder of photos to validate on; without it some of the data are held out.")
 @click.option(
     "--task",
-    type=click.Choice(["sr", "denoise", "deblock", "retouch"]),
+    type=click.Choice(["sr", "denoise", "deblock", "retouch", "detail"]),
     help="What the model undoes; default: what its family is for, sr or retouch.",
 )
 @click.option("--scale", type=click.IntRange(1, 4), help="Enlargement; default: 4 for sr, else 1.")

@@ -19,6 +19,7 @@ FAMILIES: dict[str, str] = {
     "rclut": "lutkit.families.rclut",
     "tiny-lut": "lutkit.families.tiny_lut",
     "adaptive-3dlut": "lutkit.families.adaptive_3dlut",
+    "hdrnet": "lutkit.families.hdrnet",
 }
 """Family names to modules, imported when used."""
 

@@ -118,7 +118,7 @@ def sample_thumbnail(picture: NDArray[Any], side: int, sampling: Sampling = Samp
     bright lamp would lead them astray.
     """
     if sampling is Sampling.NEAREST:
-        rows, columns = (_hold(length, side) for length in picture.shape[:2])
+        rows, columns = (hold_positions(length, side) for length in picture.shape[:2])
         return _see(picture[rows[:, None], columns[None, :]])
     top, bottom, down = _place(picture.shape[0], side)
     left, right, across = _place(picture.shape[1], side)
@@ -136,7 +136,7 @@ def _see(samples: NDArray[Any]) -> NDArray[np.float32]:
     return np.nan_to_num(to_unit(samples).clip(0, 1), nan=0.0).astype(np.float32, copy=False)
 
 
-def _hold(length: int, side: int) -> NDArray[np.intp]:
+def hold_positions(length: int, side: int) -> NDArray[np.intp]:
     """Return for each sample of an axis the pixel that holds its position."""
     return np.minimum((np.arange(side) + 0.5) * (length / side), length - 1).astype(np.intp)
 

@@ -1,0 +1,88 @@
+"""The train side of HDRNet. Imports torch; see `lutkit.workbench.Workbench` for what it answers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lutkit.bilateral.model import BilateralModel, BilateralModule, BilateralTables
+from lutkit.bilateral.parts import find_parts, store_values
+from lutkit.checkpoints import load_networks
+from lutkit.colour.picture_model import PictureModel
+from lutkit.colour.picture_workbench import Filled, PictureWorkbench, Reopened, Stored
+from lutkit.colour.predictor import export_onnx
+from lutkit.configuration import AnyConfig
+from lutkit.families.hdrnet import PREDICTOR, build_program
+from lutkit.run import Run
+from lutkit_runtime.artefact import Artefact
+from lutkit_runtime.errors import DataError
+from lutkit_runtime.table_coding import Storage, TableCoding
+
+
+class BilateralWorkbench(PictureWorkbench):
+    """Answers the four verbs for HDRNet."""
+
+    def check(self, config: AnyConfig) -> None:
+        """Raise DataError or ProgramError where a configuration cannot be trained."""
+        super().check(config)
+        if config.recipe.monotonicity:
+            raise DataError(
+                f"recipe has monotonicity = {config.recipe.monotonicity}; {self._family.name} has no cubes whose steps "
+                "could decrease: set it to 0"
+            )
+
+    def make_model(self, config: AnyConfig, device: torch.device, *, low_precision: bool) -> BilateralModel:
+        """Return a model to be trained."""
+        return BilateralModel(BilateralModule(config.model).to(device), low_precision=low_precision)
+
+    def load_model(self, run: Run, config: AnyConfig) -> BilateralModel:
+        """Return a run's best networks; raises DataError where there are none or they do not fit."""
+        module = BilateralModule(config.model)
+        try:
+            module.load_state_dict(load_networks(run.network_file))
+        except RuntimeError as error:
+            raise DataError(f"networks {run.network_file} do not fit {run.config_file}: train again") from error
+        return BilateralModel(module.eval())
+
+    def fill(self, model: PictureModel, config: AnyConfig, storage: Storage) -> Filled:
+        """Put network, columns and guide into a program."""
+        assert isinstance(model, BilateralModel) and isinstance(model.module, BilateralModule)
+        graph = export_onnx(model.module.network)
+        values = read_values(model)
+        coding = TableCoding(storage)
+        skeleton = build_program(config.model, graph_bytes=len(graph), columns=coding, curves=coding, result=coding)
+        program, stored = store_values(skeleton, values, {PREDICTOR: graph})
+        decoded = find_parts(program).decode(stored)
+        errors = {name: float(np.abs(decoded[name] - table).max()) for name, table in values.items()}
+        details = {f"largest_error_{name}": round(error, 8) for name, error in errors.items()}
+        return Filled(program, stored, max(errors.values()), details)
+
+    def reopen(self, artefact: Artefact, device: torch.device) -> Reopened:
+        """Return an artefact's columns and guide as parameters; raises DataError where its program is another."""
+        parts = find_parts(artefact.program)
+        network = parts.predictor.open(artefact.tables)
+        values = parts.decode(artefact.tables)
+        module = BilateralTables(parts.predictor, network, parts.fusion, values, parts.storages)
+        model = BilateralModel(module.to(device), strength=parts.strength)
+
+        def store() -> Stored:
+            made = {name: _to_numpy(table) for name, table in module.tables.items()}
+            return store_values(artefact.program, made, artefact.tables)
+
+        return Reopened(model, store)
+
+
+@torch.no_grad()
+def read_values(model: BilateralModel) -> dict[str, NDArray[np.float32]]:
+    """Return the tables of a trained model: ``columns``, ``mix``, ``curves`` and ``result``."""
+    model.module.eval()
+    mix, curves, result = model.module.make_guide([])
+    values = {"columns": model.module.make_columns(), "mix": mix, "curves": curves, "result": result}
+    return {name: _to_numpy(table) for name, table in values.items()}
+
+
+def _to_numpy(table: torch.Tensor) -> NDArray[Any]:
+    return np.ascontiguousarray(table.detach().cpu().float().numpy())
