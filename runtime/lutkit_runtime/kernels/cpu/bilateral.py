@@ -87,6 +87,7 @@ class CompiledSlicer:
                 np.empty(workers * cells, np.float32),
                 np.empty(workers * CHUNK * 3, np.float32),
                 np.empty(workers * CHUNK, np.float32),
+                np.empty(workers * CHUNK, np.float32),
                 np.empty(workers * CHUNK, np.int32),
                 np.empty(workers * CHUNK, samples.dtype),
                 np.empty(workers * LANES, out.dtype),

@@ -47,6 +47,7 @@ def slice_colours(
     lines: NDArray[np.float32],
     cells: NDArray[np.float32],
     units: NDArray[np.float32],
+    places: NDArray[np.float32],
     guides: NDArray[np.float32],
     levels: NDArray[np.int32],
     alphas: NDArray[np.uint8 | np.uint16 | np.float32],
@@ -79,7 +80,7 @@ def slice_colours(
     lines : (workers * columns * depth * MAP_LANES,)
     cells : (workers * cells * CELL_LANES,)
     units : (workers * CHUNK * 3,)
-    guides, levels, alphas : (workers * CHUNK,)
+    places, guides, levels, alphas : (workers * CHUNK,)
     ends : (workers * LANES,)
         Scratch.
     workers
@@ -109,7 +110,7 @@ def slice_colours(
                 first = _U(row) * width + begin
                 here = first * pixel
                 read_units(samples, first * _U(len(source)), source, peak, largest, units, at, alphas, to, count)
-                find_guides(units, at, mix, curves, result, guides, to, count)
+                find_guides(units, at, peak, mix, curves, result, places, guides, to, count)
                 find_levels(guides, to, _I(shape[2]), levels, count)
                 # a pixel of three is stored as four samples, of which the next pixel overwrites the last; but what
                 # follows a row may belong to another thread

@@ -51,29 +51,54 @@ def _follow(nodes, base, cells, position):
 
 
 @njit(error_model="numpy", forceinline=True)
-def find_guides(units, at, mix, curves, result, guides, to, count):
+def _find_arguments(units, at, peak, mix, row, high, places, to, count):
+    """Write positions on a curve, within 0 and `high`; without a peak the samples may lie outside 0 to 1."""
+    red, green, blue, one = mix[row], mix[row + _U(1)], mix[row + _U(2)], mix[row + _U(3)]
+    for x in range(count):
+        r, g, b = units[at + x], units[at + _CHUNK + x], units[at + _CHUNK + _CHUNK + x]
+        if peak is None:
+            r, g, b = _bound(r, _1), _bound(g, _1), _bound(b, _1)
+        argument = _F(_F(_F(_F(r * red) + _F(g * green)) + _F(b * blue)) + one)
+        places[to + x] = _bound(argument * high, high)
+
+
+@njit(error_model="numpy", forceinline=True)
+def _add_curve(nodes, base, cells, places, guides, to, count, first):
+    """Add the values of a curve at positions; the first curve starts the sum."""
+    if cells == _I(1):  # no cell to be found: these loops vectorise
+        below = nodes[base]
+        step = _F(nodes[base + _U(1)] - below)
+        if first:
+            for x in range(count):
+                guides[to + x] = below + _F(places[to + x] * step)
+        else:
+            for x in range(count):
+                guides[to + x] = guides[to + x] + _F(below + _F(places[to + x] * step))
+    elif first:
+        for x in range(count):
+            guides[to + x] = _follow(nodes, base, cells, places[to + x])
+    else:
+        for x in range(count):
+            guides[to + x] = guides[to + x] + _follow(nodes, base, cells, places[to + x])
+
+
+@njit(error_model="numpy", forceinline=True)
+def find_guides(units, at, peak, mix, curves, result, places, guides, to, count):
     """Twin of `GuideTables.evaluate`.
 
-    `mix` holds four numbers for each curve, `curves` the curves one after the other.
+    `mix` holds four numbers for each curve, `curves` the curves one after the other; `places` is scratch. Without a peak
+    the samples may lie outside 0 to 1.
     """
     number = _U(len(mix)) // _U(4)
     entries = _U(len(curves)) // number
     cells = _I(entries - _U(1))
-    high = _F(cells)
     for curve in range(number):
-        row = curve * _U(4)
-        red, green, blue, one = mix[row], mix[row + _U(1)], mix[row + _U(2)], mix[row + _U(3)]
-        base = curve * entries
-        for x in range(count):
-            r = _bound(units[at + x], _1)
-            g = _bound(units[at + _CHUNK + x], _1)
-            b = _bound(units[at + _CHUNK + _CHUNK + x], _1)
-            argument = _F(_F(_F(_F(r * red) + _F(g * green)) + _F(b * blue)) + one)
-            value = _follow(curves, base, cells, _bound(argument * high, high))
-            guides[to + x] = value if curve == _U(0) else guides[to + x] + value
+        _find_arguments(units, at, peak, mix, curve * _U(4), _F(cells), places, to, count)
+        _add_curve(curves, curve * entries, cells, places, guides, to, count, curve == _U(0))
     last = _I(len(result) - 1)
     for x in range(count):
-        guides[to + x] = _follow(result, _U(0), last, _bound(guides[to + x] * _F(last), _F(last)))
+        places[to + x] = _bound(guides[to + x] * _F(last), _F(last))
+    _add_curve(result, _U(0), last, places, guides, to, count, True)
 
 
 @njit(error_model="numpy", forceinline=True)
