@@ -181,7 +181,7 @@ def export_onnx(network: nn.Module, side: int = THUMBNAIL_SIDE) -> NDArray[np.ui
     finally:
         for name, level in levels.items():
             logging.getLogger(name).setLevel(level)
-    graph = _name_means(read_graph(buffer.getvalue()))
+    graph = fold_paddings(_name_means(read_graph(buffer.getvalue())))
     return np.frombuffer(write_graph(graph, follow_shapes(graph)), np.uint8).reshape(-1, 1).copy()
 
 
@@ -194,6 +194,36 @@ def _name_means(graph: Graph) -> Graph:
         if axes == [2, 3] and layer.attributes.get("keepdims", 1) == 1:
             layer = Layer("GlobalAveragePool", (source,), layer.output)
         layers.append(layer)
-    used = {name for layer in layers for name in layer.inputs}
-    arrays = {name: array for name, array in graph.arrays.items() if name in used}
-    return replace(graph, layers=tuple(layers), arrays=arrays)
+    return replace(graph, layers=tuple(layers))
+
+
+def fold_paddings(graph: Graph) -> Graph:
+    """Return a graph in which convolutions pad what they read, instead of a layer before them, with no array too many.
+
+    A padding that is not of zeros around pictures, or that other layers read, stays.
+    """
+    paddings = {layer.output: (layer.inputs[0], _find_pads(layer, graph)) for layer in graph.layers}
+    layers: list[Layer] = []
+    for layer in graph.layers:
+        source, outer = paddings.get(layer.inputs[0], ("", None))
+        own = layer.attributes.get("pads", (0, 0, 0, 0))
+        if layer.kind == "Conv" and outer and isinstance(own, tuple):
+            pads = tuple(inside + outside for inside, outside in zip(own, outer, strict=True))
+            layer = replace(layer, inputs=(source, *layer.inputs[1:]), attributes={**layer.attributes, "pads": pads})
+        layers.append(layer)
+    read = {graph.output, *(name for layer in layers for name in layer.inputs)}
+    kept = tuple(layer for layer in layers if layer.kind != "Pad" or layer.output in read)
+    read = {name for layer in kept for name in layer.inputs}
+    return replace(graph, layers=kept, arrays={name: array for name, array in graph.arrays.items() if name in read})
+
+
+def _find_pads(layer: Layer, graph: Graph) -> tuple[int, ...] | None:
+    """Return how many zeros a layer puts before and after both axes of pictures; None where it does anything else."""
+    if layer.kind != "Pad" or layer.attributes.get("mode", "constant") != "constant":
+        return None
+    # the result that it reads, lengths, what it fills with, axes: the last two may be missing
+    _, lengths, filling, axes = (*layer.inputs, "", "", "")[:4]
+    pads = graph.arrays.get(lengths, np.zeros(0)).tolist()
+    zeros = not filling or (filling in graph.arrays and not graph.arrays[filling].any())
+    fits = len(pads) == 8 and zeros and not axes and min(pads) >= 0 and not any(pads[:2] + pads[4:6])
+    return (*pads[2:4], *pads[6:]) if fits else None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from numpy.typing import NDArray
@@ -29,24 +30,31 @@ def follow_shapes(graph: Graph) -> Shape:
 
     Raises ArtefactError where a layer is unknown or does not fit what it reads.
     """
+    if not graph.input:
+        raise ArtefactError("its input has no name")
     shapes: dict[str, Shape] = {graph.input: graph.shape}
     values = work = 0
     for layer in graph.layers:
-        source, *names = layer.inputs or ("",)
-        if source not in shapes or any(name not in graph.arrays for name in names):
-            raise ArtefactError(f"the layer '{layer.output}' reads what nothing before it makes")
         if layer.kind not in LAYERS:
             raise ArtefactError(f"it has a layer {layer.kind[:40]!r}; known are {', '.join(LAYERS)}")
+        known = LAYERS[layer.kind]
+        read, names = layer.inputs[: known.results], layer.inputs[known.results :]
+        if (
+            len(read) < known.results
+            or any(name not in shapes for name in read)
+            or any(name not in graph.arrays for name in names)
+        ):
+            raise ArtefactError(f"the layer '{layer.output}' reads what nothing before it makes")
         if layer.output in shapes or layer.output in graph.arrays or not layer.output:
             raise ArtefactError(f"'{layer.output}' is made twice")
-        rule, known = LAYERS[layer.kind]
-        unknown = layer.attributes.keys() - known
+        unknown = layer.attributes.keys() - known.attributes
         if unknown:
             raise ArtefactError(f"the layer '{layer.output}' has the unknown attribute '{min(unknown)}'")
-        shape = rule(layer, shapes[source], [graph.arrays[name] for name in names])
+        arrays = [graph.arrays[name] for name in names]
+        shape = known.rule(layer, arrays, *(shapes[name] for name in read))
         values += math.prod(shape)
-        # a kernel (outputs, channels, height, width) sums channels times height times width values for each
-        summed = [math.prod(graph.arrays[name].shape[1:]) for name in names if graph.arrays[name].ndim == 4]
+        # kernels (outputs, channels, height, width) and matrices: every output has its share of the weights
+        summed = [array.size // shape[1] for array in arrays if array.ndim >= 2]
         work += math.prod(shape) * max(summed, default=1)
         if values > MAX_VALUES or work > MAX_WORK:
             raise ArtefactError(
@@ -59,14 +67,14 @@ def follow_shapes(graph: Graph) -> Shape:
     return shapes[graph.output]
 
 
-def _keep(layer: Layer, shape: Shape, arrays: Arrays) -> Shape:
+def _keep(layer: Layer, arrays: Arrays, shape: Shape) -> Shape:
     _expect(layer, not arrays)
     for value in layer.attributes.values():
         _expect(layer, isinstance(value, float))
     return shape
 
 
-def _normalise(layer: Layer, shape: Shape, arrays: Arrays) -> Shape:
+def _normalise(layer: Layer, arrays: Arrays, shape: Shape) -> Shape:
     _expect(layer, len(shape) == 4 and len(arrays) == 2 and all(array.shape == shape[1:2] for array in arrays))
     _expect(layer, all(array.dtype.kind == "f" for array in arrays))
     epsilon = layer.attributes.get("epsilon", 1e-5)
@@ -74,12 +82,12 @@ def _normalise(layer: Layer, shape: Shape, arrays: Arrays) -> Shape:
     return shape
 
 
-def _convolve(layer: Layer, shape: Shape, arrays: Arrays) -> Shape:
+def _convolve(layer: Layer, arrays: Arrays, shape: Shape) -> Shape:
     _expect(layer, len(shape) == 4 and len(arrays) in (1, 2) and arrays[0].ndim == 4)
     _expect(layer, all(array.dtype.kind == "f" for array in arrays))
     outputs, channels, *kernel = arrays[0].shape
     _expect(layer, len(arrays) == 1 or arrays[1].shape == (outputs,))
-    (group,) = _numbers(layer, "group", (1,))
+    group = _number(layer, "group", 1)
     _expect(layer, group >= 1 and channels * group == shape[1] and outputs % group == 0)
     _expect(layer, layer.attributes.get("auto_pad", "NOTSET") == "NOTSET")
     _expect(layer, _numbers(layer, "kernel_shape", tuple(kernel)) == tuple(kernel))
@@ -97,16 +105,15 @@ def _convolve(layer: Layer, shape: Shape, arrays: Arrays) -> Shape:
     return (shape[0], outputs, *lengths)
 
 
-def _flatten(layer: Layer, shape: Shape, arrays: Arrays) -> Shape:
-    (axis,) = _numbers(layer, "axis", (1,))
-    _expect(layer, not arrays and axis == 1 and len(shape) >= 2)
+def _flatten(layer: Layer, arrays: Arrays, shape: Shape) -> Shape:
+    _expect(layer, not arrays and _number(layer, "axis", 1) == 1 and len(shape) >= 2)
     return (math.prod(shape[:1]), math.prod(shape[1:]))
 
 
-def _reshape(layer: Layer, shape: Shape, arrays: Arrays) -> Shape:
+def _reshape(layer: Layer, arrays: Arrays, shape: Shape) -> Shape:
     _expect(layer, len(arrays) == 1 and arrays[0].dtype.kind == "i" and arrays[0].ndim == 1)
     asked = tuple(int(each) for each in arrays[0])
-    _expect(layer, _numbers(layer, "allowzero", (0,)) in ((0,), (1,)))
+    _expect(layer, _number(layer, "allowzero", 0) in (0, 1))
     # 0 and -1 stand for lengths to be found, in ways that depend on the version
     if asked.count(-1) == 1 and all(each > 0 for each in asked if each != -1):
         rest = math.prod(each for each in asked if each != -1)
@@ -115,45 +122,91 @@ def _reshape(layer: Layer, shape: Shape, arrays: Arrays) -> Shape:
     return asked
 
 
-def _pool(layer: Layer, shape: Shape, arrays: Arrays) -> Shape:
+def _pool(layer: Layer, arrays: Arrays, shape: Shape) -> Shape:
     _expect(layer, not arrays and len(shape) == 4)
     return (*shape[:2], 1, 1)
 
 
-def _average(layer: Layer, shape: Shape, arrays: Arrays) -> Shape:
+def _average(layer: Layer, arrays: Arrays, shape: Shape) -> Shape:
     """Averages over both axes of the picture, which stay as axes of length 1: what torch writes for average pooling."""
     _expect(layer, len(shape) == 4 and len(arrays) == 1 and arrays[0].dtype.kind == "i" and arrays[0].shape == (2,))
     _expect(
         layer, sorted(int(axis) % 4 for axis in arrays[0]) == [2, 3] and all(-4 <= int(axis) < 4 for axis in arrays[0])
     )
-    _expect(layer, _numbers(layer, "keepdims", (1,)) == (1,))
-    _expect(layer, _numbers(layer, "noop_with_empty_axes", (0,)) == (0,))
+    _expect(layer, _number(layer, "keepdims", 1) == 1)
+    _expect(layer, _number(layer, "noop_with_empty_axes", 0) == 0)
     return (*shape[:2], 1, 1)
 
 
-Rule = Callable[[Layer, Shape, Arrays], Shape]
+def _connect(layer: Layer, arrays: Arrays, shape: Shape) -> Shape:
+    """Fully connected: rows times a matrix, which may stand the other way round, plus a row."""
+    _expect(layer, len(shape) == 2 and len(arrays) in (1, 2) and arrays[0].ndim == 2)
+    _expect(layer, all(array.dtype.kind == "f" for array in arrays))
+    _expect(layer, _number(layer, "transA", 0) == 0)
+    turned = _number(layer, "transB", 0)
+    factors = [layer.attributes.get(name, 1.0) for name in ("alpha", "beta")]
+    _expect(layer, turned in (0, 1) and all(isinstance(factor, float) and factor == 1.0 for factor in factors))
+    inputs, outputs = arrays[0].shape[::-1] if turned else arrays[0].shape
+    _expect(layer, inputs == shape[1] and (len(arrays) == 1 or arrays[1].shape == (outputs,)))
+    return (shape[0], outputs)
 
-LAYERS: dict[str, tuple[Rule, frozenset[str]]] = {
-    "Conv": (_convolve, frozenset({"auto_pad", "dilations", "group", "kernel_shape", "pads", "strides"})),
-    "LeakyRelu": (_keep, frozenset({"alpha"})),
-    "Relu": (_keep, frozenset()),
-    "Sigmoid": (_keep, frozenset()),
-    "Tanh": (_keep, frozenset()),
-    "InstanceNormalization": (_normalise, frozenset({"epsilon"})),
-    "GlobalAveragePool": (_pool, frozenset()),
-    "ReduceMean": (_average, frozenset({"keepdims", "noop_with_empty_axes"})),
-    "Flatten": (_flatten, frozenset({"axis"})),
-    "Reshape": (_reshape, frozenset({"allowzero"})),
+
+def _add(layer: Layer, arrays: Arrays, first: Shape, second: Shape) -> Shape:
+    """Sums two results of one shape, or planes and one number for each of them, in either order."""
+    _expect(layer, not arrays and len(first) == len(second))
+    if first != second:
+        planes, numbers = (first, second) if math.prod(first) > math.prod(second) else (second, first)
+        _expect(layer, len(planes) == 4 and numbers == (*planes[:2], 1, 1))
+        return planes
+    return first
+
+
+@dataclass(frozen=True)
+class Known:
+    """What a layer may be.
+
+    Parameters
+    ----------
+    rule : function of the layer, the arrays and the shapes that it reads
+        Returns the shape that it makes; raises ArtefactError where they do not fit.
+    attributes : set of str
+    results : int
+        How many of its inputs, the first ones, come from earlier layers; the others are arrays of the file.
+    """
+
+    rule: Callable[..., Shape]
+    attributes: frozenset[str] = frozenset()
+    results: int = 1
+
+
+LAYERS: dict[str, Known] = {
+    "Conv": Known(_convolve, frozenset({"auto_pad", "dilations", "group", "kernel_shape", "pads", "strides"})),
+    "Gemm": Known(_connect, frozenset({"alpha", "beta", "transA", "transB"})),
+    "Add": Known(_add, results=2),
+    "LeakyRelu": Known(_keep, frozenset({"alpha"})),
+    "Relu": Known(_keep),
+    "Sigmoid": Known(_keep),
+    "Tanh": Known(_keep),
+    "InstanceNormalization": Known(_normalise, frozenset({"epsilon"})),
+    "GlobalAveragePool": Known(_pool),
+    "ReduceMean": Known(_average, frozenset({"keepdims", "noop_with_empty_axes"})),
+    "Flatten": Known(_flatten, frozenset({"axis"})),
+    "Reshape": Known(_reshape, frozenset({"allowzero"})),
 }
 
 
-def _numbers(layer: Layer, name: str, default: tuple[int, ...]) -> tuple[int, ...]:
-    """Return an attribute of one integer or several."""
+def _number(layer: Layer, name: str, default: int) -> int:
+    """Return an attribute of one integer."""
     value: Attribute = layer.attributes.get(name, default)
-    if isinstance(value, tuple):
-        return value
     _expect(layer, isinstance(value, int))
-    return (int(value),)
+    return int(value) if isinstance(value, int) else default
+
+
+def _numbers(layer: Layer, name: str, default: tuple[int, ...]) -> tuple[int, ...]:
+    """Return an attribute of several integers."""
+    value: Attribute = layer.attributes.get(name, default)
+    _expect(layer, isinstance(value, tuple))
+    return value if isinstance(value, tuple) else default
 
 
 def _expect(layer: Layer, fits: bool) -> None:

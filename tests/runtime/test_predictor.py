@@ -278,7 +278,14 @@ def test_weights_out_of_all_bounds_are_refused(scale, told):
 
 @pytest.mark.parametrize(
     "fields",
-    [{"graph_bytes": 0}, {"graph_bytes": 1 << 40}, {"side": 0}, {"side": 1025}, {"outputs": 0}, {"outputs": 4097}],
+    [
+        {"graph_bytes": 0},
+        {"graph_bytes": 1 << 40},
+        {"side": 0},
+        {"side": 1025},
+        {"outputs": 0},
+        {"outputs": (1 << 20) + 1},
+    ],
 )
 def test_impossible_sizes_are_refused(fields):
     plain = Predictor(input="image", output="w", slot="p", graph_bytes=9, side=4, outputs=2)
