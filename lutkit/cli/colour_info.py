@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from lutkit_runtime.cube import Float32
     from lutkit_runtime.ops import ColourLookup, Op
     from lutkit_runtime.ops.colour_lookup import Domain
+    from lutkit_runtime.table_coding import TableCoding
 
 
 def describe_colours(artefact: Artefact) -> dict[str, Any]:
@@ -28,21 +29,43 @@ def _tag(op: Op) -> str:
 
 
 def _describe(op: Op, artefact: Artefact) -> dict[str, Any]:
-    from lutkit_runtime.ops import Blend, ColourLookup, ColourMatrix, Predictor, TableFusion
+    from lutkit_runtime.ops import (
+        BilateralSlice,
+        Blend,
+        ColourLookup,
+        ColourMatrix,
+        GridFusion,
+        Predictor,
+        TableFusion,
+    )
 
     match op:
         case Predictor():
-            return {"slot": op.slot, "bytes": op.graph_bytes, "thumbnail": op.side, "outputs": op.outputs}
-        case TableFusion():
-            tables = [
-                {
-                    "slot": basis.slot,
-                    "storage": basis.coding.storage.value,
-                    "bytes": artefact.tables[basis.slot].nbytes,
-                    **_span(basis.coding.decode(artefact.tables[basis.slot])),
+            return {
+                "slot": op.slot,
+                "bytes": op.graph_bytes,
+                "thumbnail": op.side,
+                "outputs": op.outputs,
+                "sampling": op.sampling.value,
+            }
+        case GridFusion():
+            return {
+                "grid": [op.rows, op.columns, op.depth],
+                "terms": op.terms,
+                "table": _describe_table(op.slot, op.coding, artefact),
+            }
+        case BilateralSlice():
+            curves, result = op.guide.curves, op.guide.result
+            return {
+                "guide": {
+                    "curves": op.guide.count,
+                    "entries": curves.entries,
+                    "result_entries": result.entries,
+                    "tables": [_describe_table(each.slot, each.coding, artefact) for each in (curves, result)],
                 }
-                for basis in op.bases
-            ]
+            }
+        case TableFusion():
+            tables = [_describe_table(basis.slot, basis.coding, artefact) for basis in op.bases]
             return {"size": op.size, "tables": tables}
         case ColourLookup():
             return _describe_lookup(op, artefact)
@@ -52,6 +75,16 @@ def _describe(op: Op, artefact: Artefact) -> dict[str, Any]:
             return {"base": op.base, "changed": op.changed, "amount": op.amount}
         case _:
             return {}
+
+
+def _describe_table(slot: str, coding: TableCoding, artefact: Artefact) -> dict[str, Any]:
+    stored = artefact.tables[slot]
+    return {
+        "slot": slot,
+        "storage": coding.storage.value,
+        "bytes": stored.nbytes,
+        **_span(coding.decode(stored)),
+    }
 
 
 def _describe_lookup(op: ColourLookup, artefact: Artefact) -> dict[str, Any]:
@@ -112,14 +145,36 @@ def tell_colours(facts: dict[str, Any]) -> Iterator[str]:
 
 def _tell_predictor(step: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "network", f"{step['bytes']:,} bytes of ONNX"
-    yield "sees", f"the whole picture at {step['thumbnail']} x {step['thumbnail']} pixels"
+    yield "sees", f"the whole picture at {step['thumbnail']} x {step['thumbnail']} pixels, {step['sampling']} samples"
     yield "gives", f"{step['outputs']} numbers"
 
 
 def _tell_fusion(step: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "cube", f"{step['size']} nodes per axis, a weighted sum of {len(step['tables'])} tables"
-    for table in step["tables"]:
+    yield from _tell_tables(step["tables"])
+
+
+def _tell_tables(tables: list[dict[str, Any]]) -> Iterator[tuple[str, str]]:
+    for table in tables:
         yield table["slot"], f"{table['storage']}, {table['bytes']:,} bytes, {_say_span(table)}"
+
+
+def _tell_grid(step: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    rows, columns, depth = step["grid"]
+    yield (
+        "grid",
+        f"{rows} x {columns} places, {depth} levels, a weighted sum of {step['terms']} columns and a constant one",
+    )
+    yield from _tell_tables([step["table"]])
+
+
+def _tell_slice(step: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    guide = step["guide"]
+    yield (
+        "guide",
+        f"{guide['curves']} curves of {guide['entries']} nodes, their sum by one of {guide['result_entries']}",
+    )
+    yield from _tell_tables(guide["tables"])
 
 
 def _tell_lookup(step: dict[str, Any]) -> Iterator[tuple[str, str]]:
@@ -152,6 +207,8 @@ def _tell_blend(step: dict[str, Any]) -> Iterator[tuple[str, str]]:
 _TELLERS = {
     "predictor": _tell_predictor,
     "table_fusion": _tell_fusion,
+    "grid_fusion": _tell_grid,
+    "bilateral_slice": _tell_slice,
     "colour_lookup": _tell_lookup,
     "colour_matrix": _tell_matrix,
     "blend": _tell_blend,

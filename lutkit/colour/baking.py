@@ -57,6 +57,15 @@ def needs_picture(program: Program) -> bool:
     return any(op.is_global for op in program.ops)
 
 
+def refuse_places(program: Program) -> None:
+    """Raise FormatError where a model changes a colour by its place in the picture."""
+    if any(isinstance(op, BilateralSlice) for op in program.ops):
+        raise FormatError(
+            f"a model of family {program.family} changes a colour by its place in the picture, which no colour LUT can do: "
+            "lutkit distil --to cube fits the nearest one"
+        )
+
+
 def find_interpolation(program: Program) -> CubeInterpolation:
     """Return how a model interpolates in its first cube; tetrahedrally where it has none."""
     cubes = (op.cube for op in program.ops if isinstance(op, ColourLookup) and op.cube)
@@ -87,10 +96,7 @@ def bake_lut(artefact: Artefact, pixels: NDArray[Any] | None = None, *, size: in
         raise FormatError(
             f"a model of family {program.family} looks at each channel and its neighbours: no colour LUT can do that"
         )
-    if any(isinstance(op, BilateralSlice) for op in program.ops):
-        raise FormatError(
-            f"a model of family {program.family} changes a colour by its place in the picture: no colour LUT can do that"
-        )
+    refuse_places(program)
     if size is not None and not 2 <= size <= 129:
         raise FormatError(f"a cube of size {size} is asked for; 2 to 129 nodes per axis are possible")
     if not needs_picture(program):

@@ -79,7 +79,7 @@ def open_lut(
 
 
 def _open_artefact(artefact: Artefact, source: Path | str, interpolation: CubeInterpolation | None) -> OpenedLut:
-    from lutkit.colour.baking import find_interpolation, needs_picture
+    from lutkit.colour.baking import find_interpolation, needs_picture, refuse_places
     from lutkit.colour.programs import extract_lut
     from lutkit_runtime.program import Colour
 
@@ -89,6 +89,7 @@ def _open_artefact(artefact: Artefact, source: Path | str, interpolation: CubeIn
             f"{source} is a model of family {program.family}, which looks at a pixel's neighbours: no colour LUT can do "
             "that; name a LUT file or a look"
         )
+    refuse_places(program)
     try:
         lut = extract_lut(artefact)
     except FormatError:
