@@ -27,19 +27,26 @@ from lutkit_runtime.diagonal import Diagonal
 from lutkit_runtime.engine.backends import find_backend
 from lutkit_runtime.engine.model import Model
 from lutkit_runtime.lattice import Lattice
+from lutkit_runtime.onnx_graph import Graph, Layer
+from lutkit_runtime.onnx_writer import write_graph
 from lutkit_runtime.ops import (
     AxisLookup,
+    BilateralSlice,
     Blend,
     BodyOp,
     ColourLookup,
+    ColourMatrix,
     Ensemble,
+    GridFusion,
     Lookup,
     Op,
     PixelShuffle,
+    Predictor,
     ReconstructedConvolution,
     Requantise,
     Tap,
 )
+from lutkit_runtime.ops.bilateral_slice import Guide, GuideCurves
 from lutkit_runtime.ops.colour_lookup import Cube, Curves
 from lutkit_runtime.pattern import IndexPattern
 from lutkit_runtime.program import STRENGTH, Colour, Program
@@ -181,7 +188,7 @@ def _die_when_interrupted() -> None:
 @lru_cache
 def list_cases(backend: str) -> tuple[Case, ...]:
     """Return the cases of a backend: all that `Model.apply` can ask for, then those of training."""
-    cases = [*_list_lookups(), *_list_axis_lookups(), *_list_colours()]
+    cases = [*_list_lookups(), *_list_axis_lookups(), *_list_colours(), *_list_slices()]
     if backend in TRAINING:
         listed = importlib.import_module(TRAINING[backend]).list_training_cases()
         cases += [Case(name, group, _ignore_backend(run)) for name, group, run in listed]
@@ -198,10 +205,11 @@ def _ignore_backend(run: Callable[[], object]) -> Callable[[str], None]:
 def _apply(
     program: Program, picture: NDArray[Any], fill: int = 0, parameters: Mapping[str, Any] | None = None
 ) -> Callable[[str], None]:
-    """Return what applies a program, whose tables hold one number, to a picture."""
+    """Return what applies a program, whose tables hold one number, and its networks none, to a picture."""
 
     def run(backend: str) -> None:
         tables = {name: np.full(slot.shape, fill, slot.dtype) for name, slot in program.slots.items()}
+        tables |= {op.slot: NETWORK for op in program.ops if isinstance(op, Predictor)}
         Model(program, tables).apply(picture, backend=backend, **(parameters or {}))
 
     return run
@@ -260,6 +268,30 @@ def make_colours(curved: bool, interpolation: CubeInterpolation | None, arithmet
     return Program(family="warmup", task="look", ops=ops, colour=Colour.RGB, parameters=(STRENGTH,))
 
 
+def _write_network() -> NDArray[np.uint8]:
+    """Return the bytes (bytes, 1) of a network that looks at one pixel and gives one number, which is 0."""
+    layers = (Layer("Conv", ("in", "weight"), "mixed"), Layer("Flatten", ("mixed",), "out", {"axis": 1}))
+    arrays = {"weight": np.zeros((1, 3, 1, 1), np.float32)}
+    graph = write_graph(Graph(13, "in", (1, 3, 1, 1), "out", layers, arrays), (1, 1))
+    return np.frombuffer(graph, np.uint8)[:, None]
+
+
+NETWORK = _write_network()
+
+
+def make_slices(*, last: bool) -> Program:
+    """Return a program of a bilateral grid, whose slice makes the result, or floats for a matrix after it."""
+    guide = Guide(mix="mix", count=1, curves=GuideCurves("curves", 2), result=GuideCurves("result", 2))
+    ops: list[Op] = [
+        Predictor(input="image", output="weights", slot="network", graph_bytes=len(NETWORK), side=1, outputs=1),
+        GridFusion(weights="weights", slot="columns", terms=1, rows=1, columns=1, depth=1, output="grid"),
+        BilateralSlice(input="image", grid="grid", guide=guide, output="result" if last else "changed"),
+    ]
+    if not last:
+        ops.append(ColourMatrix(input="changed", matrix=((1, 0, 0), (0, 1, 0), (0, 0, 1)), output="result"))
+    return Program(family="warmup", task="retouch", ops=tuple(ops), colour=Colour.RGB)
+
+
 def _list_lookups() -> Iterator[Case]:
     for block, wide, diagonal in itertools.product(BLOCKS, (False, True), (False, True)):
         program = make_lookups(block, wide=wide, diagonal=diagonal)
@@ -289,3 +321,9 @@ def _list_colours() -> Iterator[Case]:
         if way is CubeInterpolation.TETRAHEDRAL and depth == "uint8":
             packed = make_colours(curved, way, Arithmetic.PACKED)
             yield Case(f"{name}, packed", "packed colours", _apply(packed, picture))
+
+
+def _list_slices() -> Iterator[Case]:
+    for depth, channels, last in itertools.product(DEPTHS, (3, 4), (True, False)):
+        name = f"bilateral slices, {depth}, {channels} channels{'' if last else ', to floats'}"
+        yield Case(name, "bilateral slices", _apply(make_slices(last=last), np.zeros((*SMALL, channels), depth)))
