@@ -21,8 +21,12 @@ from lutkit.families.spatial import read_patterns
 from lutkit_runtime import Model
 from lutkit_runtime.artefact import Artefact, write_artefact
 from lutkit_runtime.cube import Arithmetic, CubeInterpolation
-from lutkit_runtime.ops import Blend, ColourLookup, ColourMatrix, Op
+from lutkit_runtime.onnx_graph import Graph, Layer
+from lutkit_runtime.onnx_writer import write_graph
+from lutkit_runtime.ops import BilateralSlice, Blend, ColourLookup, ColourMatrix, GridFusion, Op, Predictor
+from lutkit_runtime.ops.bilateral_slice import Guide, GuideCurves
 from lutkit_runtime.ops.colour_lookup import Cube, Curves, Domain
+from lutkit_runtime.ops.predictor import Sampling
 from lutkit_runtime.program import Colour, Parameter, Program
 from lutkit_runtime.table_coding import Storage, TableCoding
 
@@ -52,7 +56,67 @@ def build_colours(*ops: Op, parameters: tuple[Parameter, ...] = ()) -> Program:
     return program
 
 
+def walk(count: int, start: int = 0) -> NDArray[np.int64]:
+    """Return numbers 0 to 254 that need no random generator, so that they are the same everywhere: quadratic residues."""
+    places = np.arange(count, dtype=np.int64) + start
+    return (places * places * 31 + places * 17) % 255
+
+
+def write_network(outputs: int) -> NDArray[np.uint8]:
+    """Return the bytes (bytes, 1) of a network that gives the same for every picture, so that no library rounds."""
+    layers = (
+        Layer("GlobalAveragePool", ("in",), "mean"),
+        Layer("Conv", ("mean", "weight", "bias"), "mixed"),
+        Layer("Flatten", ("mixed",), "out", {"axis": 1}),
+    )
+    bias = ((walk(outputs) - 127) / 256).astype(np.float32)
+    arrays = {"weight": np.zeros((outputs, 3, 1, 1), np.float32), "bias": bias}
+    graph = write_graph(Graph(13, "in", (1, 3, 6, 6), "out", layers, arrays), (1, outputs))
+    return np.frombuffer(graph, np.uint8)[:, None]
+
+
+TERMS, ROWS, COLUMNS, DEPTH = 3, 4, 5, 6
+NETWORK = write_network(TERMS * ROWS * COLUMNS)
+MIX = np.array([[0.5, 0.25, -0.125], [0.25, 1, 0.25], [0.125, -0.25, 0.875], [0, 0.0625, -0.0625]], np.float32)
+SPREAD = np.array([[0], [0], [0.5], [1], [1]], np.float32)
+GIVEN: dict[str, NDArray[Any]] = {"network": NETWORK, "guide/mix": MIX, "guide/result": SPREAD}
+"""Tables that are not filled by the walk: a guide that reaches every level."""
+
 PROGRAMS |= {
+    "colour-bilateral": build_colours(
+        Predictor(
+            input="image",
+            output="weights",
+            slot="network",
+            graph_bytes=len(NETWORK),
+            side=6,
+            outputs=TERMS * ROWS * COLUMNS,
+            sampling=Sampling.NEAREST,
+        ),
+        GridFusion(
+            weights="weights",
+            slot="columns",
+            terms=TERMS,
+            rows=ROWS,
+            columns=COLUMNS,
+            depth=DEPTH,
+            coding=TableCoding(Storage.INT8, offset=0.2, step=1 / 320),
+            output="grid",
+        ),
+        BilateralSlice(
+            input="image",
+            grid="grid",
+            guide=Guide(
+                mix="guide/mix",
+                count=3,
+                curves=GuideCurves("guide/curves", 9, TableCoding(Storage.INT8, offset=1 / 6, step=1 / 768)),
+                result=GuideCurves("guide/result", 5),
+            ),
+            output="changed",
+        ),
+        Blend(base="image", changed="changed", amount="strength", output="result"),
+        parameters=(STRENGTH,),
+    ),
     "colour-packed": build_colours(
         ColourLookup(
             input="image",
@@ -93,16 +157,12 @@ def make_picture() -> NDArray[np.uint8]:
 
 
 def make_tables(program: Program) -> dict[str, NDArray[Any]]:
-    """Return tables that need no random generator, so that they are the same everywhere: a quadratic residue walk.
-
-    Codes are -127 to 127, floats 0 to 254/254.
-    """
+    """Return tables that follow from a walk: codes are -127 to 127, floats 0 to 254/254."""
     tables: dict[str, NDArray[Any]] = {}
     for number, (name, slot) in enumerate(sorted(program.slots.items())):
-        flat = np.arange(slot.entries * slot.outputs, dtype=np.int64) + 1000 * number
-        walk = ((flat * flat * 31 + flat * 17) % 255).reshape(slot.entries, slot.outputs)
-        tables[name] = (walk - 127).astype(np.int8) if slot.dtype == "int8" else (walk / 254).astype(np.float32)
-    return tables
+        steps = walk(slot.entries * slot.outputs, start=1000 * number).reshape(slot.shape)
+        tables[name] = (steps - 127).astype(np.int8) if slot.dtype == "int8" else (steps / 254).astype(np.float32)
+    return tables | {name: GIVEN[name] for name in program.slots.keys() & GIVEN.keys()}
 
 
 def hash_results(model: Model) -> str:
