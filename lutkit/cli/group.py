@@ -35,6 +35,7 @@ COMMANDS: dict[str, CommandEntry] = {
     "train": CommandEntry("lutkit.cli.train", "Train the networks of a model."),
     "transfer": CommandEntry("lutkit.cli.transfer", "Turn trained networks into tables."),
     "finetune": CommandEntry("lutkit.cli.finetune", "Train the tables themselves."),
+    "distil": CommandEntry("lutkit.cli.distil", "Make tables of any model that keeps the size of pictures."),
     "eval": CommandEntry("lutkit.cli.evaluate", "Score a model on pictures with known answers."),
     "import": CommandEntry("lutkit.cli.import_", "Read tables or networks that others published."),
     "export": CommandEntry("lutkit.cli.export", "Write a model in another format."),
@@ -52,7 +53,7 @@ COMMANDS: dict[str, CommandEntry] = {
 }
 """Every command by name; its module holds the click command as `command`."""
 
-TRAIN_PACKAGES = frozenset({"torch", "safetensors"})
+TRAIN_PACKAGES = frozenset({"torch", "safetensors", "onnx", "onnxruntime", "scipy"})
 """Packages of the extra `train`."""
 
 

@@ -1,0 +1,155 @@
+"""The folder of a distillation: where its settings, pairs, rungs and reports lie. Imports the atomic writer; no torch."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from lutkit.run import Run
+from lutkit_runtime.atomic import write_atomically
+from lutkit_runtime.errors import DataError
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What makes one distillation another; how far to climb and the tolerance do not.
+
+    Parameters
+    ----------
+    teacher : str
+        What it is, for people.
+    sha256 : str
+        Of the teacher's files.
+    data, val : str or None
+        Folders of photos.
+    photos : str
+        Stamp of these.
+    variants : int
+        Other versions of each photo.
+    longest_side : int
+        Of photos, in pixels.
+    steps : int or None
+        Of training; None is the family's own number.
+    seed : int
+    """
+
+    teacher: str
+    sha256: str
+    data: str | None
+    val: str | None
+    photos: str
+    variants: int
+    longest_side: int
+    steps: int | None
+    seed: int
+
+
+@dataclass(frozen=True)
+class Folder:
+    """The folder of a distillation.
+
+    Parameters
+    ----------
+    path : Path
+    rungs : tuple of str
+        Names of all rungs, each of which has a folder of its own.
+    """
+
+    path: Path
+    rungs: tuple[str, ...]
+
+    @property
+    def settings_file(self) -> Path:
+        """JSON of the settings; marks the folder as one of these."""
+        return self.path / "distil.json"
+
+    @property
+    def pairs(self) -> Path:
+        """Pairs that are fitted to: the folders ``input`` and ``target``."""
+        return self.path / "pairs"
+
+    @property
+    def held_out(self) -> Path:
+        """Pairs that nothing is fitted to."""
+        return self.path / "held-out"
+
+    @property
+    def student(self) -> Path:
+        """The artefact that was chosen, unless it is asked for elsewhere."""
+        return self.path / "student.h5"
+
+    @property
+    def report_json(self) -> Path:
+        """Figures."""
+        return self.path / "report.json"
+
+    @property
+    def report_html(self) -> Path:
+        """The same with pictures, for people."""
+        return self.path / "report.html"
+
+    def rung(self, name: str) -> Run:
+        """Return the folder of a rung; its table file is the student of that rung."""
+        return Run(self.path / name)
+
+    def _own(self) -> list[Path]:
+        """Return what is there that a distillation calls its own."""
+        names = (self.settings_file, self.pairs, self.held_out, self.student, self.report_json, self.report_html)
+        return [path for path in (*names, *(self.path / name for name in self.rungs)) if path.exists()]
+
+    def prepare(self, settings: Settings, *, resume: bool, overwrite: bool) -> None:
+        """Make the folder ready for these settings.
+
+        Raises
+        ------
+        DataError
+            Where something is in the way that nobody asked to replace, or there is nothing to go on with.
+        """
+        own = self._own()
+        if resume:
+            self._check_same(settings)
+            return
+        if own and not self.settings_file.is_file():
+            raise DataError(
+                f"{self.path} holds {own[0].name}, which is of no distillation and would be overwritten: name another folder "
+                "with --run"
+            )
+        if own and not overwrite:
+            raise DataError(
+                f"{self.path} holds a distillation: go on with --resume, name another folder with --run, or start anew over "
+                "it with -y"
+            )
+        try:
+            for path in own:
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink()
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DataError(f"{self.path} cannot be used ({error.strerror}): choose another --run") from error
+        content = json.dumps(msgspec.to_builtins(settings), indent=2) + "\n"
+        write_atomically(self.settings_file, content.encode(), overwrite=True, error=DataError)
+
+    def _check_same(self, settings: Settings) -> None:
+        """Raise DataError unless the folder holds a distillation of the same settings."""
+        try:
+            before = msgspec.json.decode(self.settings_file.read_bytes(), type=Settings)
+        except OSError as error:
+            raise DataError(
+                f"{self.path} holds no distillation to go on with ({self.settings_file.name}: {error.strerror}): leave "
+                "--resume out"
+            ) from error
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise DataError(f"{self.settings_file} is damaged ({error}): start anew with -y, not --resume") from error
+        for name in settings.__struct_fields__:
+            old, new = getattr(before, name), getattr(settings, name)
+            if old != new and name != "teacher":
+                told = {"sha256": "another teacher", "photos": "other photos, or some of them have changed since"}
+                what = told.get(name, f"{name.replace('_', ' ')} {old}, not {new}")
+                raise DataError(
+                    f"{self.path} was begun with {what}: resume with the options of its beginning, or start anew with -y"
+                )
