@@ -104,16 +104,17 @@ def run_kernel(ptx, blocks, threads, arguments):
     machine = Machine(lines, labels, symbols, memory, bytearray(extent), parameters)
     with np.errstate(all="ignore"):
         for block in range(blocks):
-            running = [_run_thread(machine, block, thread, threads) for thread in range(threads)]
+            sizes = {"%ctaid.x": block, "%nctaid.x": blocks, "%ntid.x": threads}
+            running = [_run_thread(machine, {**sizes, "%tid.x": thread}) for thread in range(threads)]
             while running:  # from one barrier to the next
                 running = [thread for thread in running if next(thread, None)]
     for array, place in places:
         array[...] = np.frombuffer(bytes(memory[place : place + array.nbytes]), array.dtype)
 
 
-def _run_thread(machine, block, thread, threads):
-    """Run a thread; yields True at every barrier."""
-    registers = {"%tid.x": thread, "%ntid.x": threads, "%ctaid.x": block, **machine.symbols}
+def _run_thread(machine, numbers):
+    """Run a thread, of which the special registers hold numbers; yields True at every barrier."""
+    registers = {**numbers, **machine.symbols}
 
     def read(operand):
         if operand.startswith("0f"):
@@ -232,6 +233,8 @@ def _compute_float(operation, values):
 
 def _convert(operation, value):
     made, given = operation[-2:]
+    if operation[1:] == ["sat", "f32", "f32"]:  # what is no number becomes 0
+        return to_bits(np.fmin(np.fmax(to_float(value & 0xFFFFFFFF), np.float32(0)), np.float32(1)))
     if made == "f32":
         assert operation[1] == "rn", operation
         return to_bits(np.float32(read_signed(value, given)))

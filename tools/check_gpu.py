@@ -24,6 +24,7 @@ from typing import Any
 
 import click
 import numpy as np
+from gpu_slices import SliceAlone
 from numpy.typing import NDArray
 
 from lutkit.benchmark import make_mulut
@@ -75,7 +76,7 @@ class Case:
     """A model and the size and type of the images that it is run on."""
 
     name: str
-    model: Model
+    model: Model | SliceAlone
     height: int
     width: int
     depth: str = "uint8"
@@ -98,6 +99,17 @@ def list_cases(*, small: bool) -> list[Case]:
     cases = [
         Case(f"3D LUT 33^3, {depth}, {channels} channels", lut, high, wide, depth, channels)
         for depth, channels in (("uint8", 3), ("uint8", 4), ("uint16", 3), ("float32", 3), ("float32", 4))
+    ]
+    curves, network = SliceAlone(3, 257, 2), SliceAlone(16, 2, 1025)
+    cases += [
+        Case(f"bilateral slice 16x16x8, {guide}, {depth}, {channels} channels", model, high, wide, depth, channels)
+        for guide, model, depth, channels in (
+            ("three curves", curves, "uint8", 3),
+            ("three curves", curves, "uint8", 4),
+            ("three curves", curves, "uint16", 3),
+            ("three curves", curves, "float32", 3),
+            ("sixteen lines", network, "uint8", 3),
+        )
     ]
     for name, model in spatial:
         size = (low, narrow) if model.scale > 1 else (high, wide)

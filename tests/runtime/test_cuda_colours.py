@@ -24,6 +24,7 @@ from colour_models import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lutkit_runtime.bilateral import Place
 from lutkit_runtime.cube import Arithmetic, scale_to_depth
 from lutkit_runtime.engine import Model
 from lutkit_runtime.errors import ArtefactError
@@ -127,7 +128,7 @@ def test_a_picture_on_the_gpu_may_be_its_own_result(name, strength):
     picture = make_picture("uint16", (5, 7, 3))
     held = Picture(upload(picture), 5, 7, 3)
     with runner.pool.session(0) as session:
-        run(session, held, held)
+        run(session, held, Place(0, 0, 5, 7), held)
     expected = Model(artefact.program, artefact.tables).apply(picture, backend="numpy", strength=strength)
     expect_same(held.flat.copy_to_host().reshape(picture.shape), expected)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from bilateral_models import make_bilateral
 from colour_models import make_adaptive, make_chain, make_look
 from ptx_machine import run_kernel
 
@@ -71,6 +72,9 @@ RUNS = {
     "a chain": (make_chain(), make_picture("uint8", (3, 7, 3)), {"strength": 0.6}),
     "a chain of floats": (make_chain(), make_picture("float32", (3, 5, 4)), {"strength": 0.6}),
     "adaptive": (make_adaptive(), make_picture("float32", (3, 7, 3)), {"strength": 1.0}),
+    "bilateral": (make_bilateral(), make_picture("uint8", (3, 7, 3)), {"strength": 1.0}),
+    "bilateral, with alpha": (make_bilateral(2, 3, 2), make_picture("uint16", (2, 7, 4)), {"strength": 0.4}),
+    "bilateral, of floats": (make_bilateral(1, 1, 3), make_picture("float32", (3, 5, 3)), {"strength": 1.0}),
     "stages": (make_stages(), make_picture("uint8", (4, 5)), {}),
 }
 

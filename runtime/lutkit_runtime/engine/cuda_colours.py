@@ -1,6 +1,7 @@
 """Programs for colours on the GPU: every op there, without coming back in between. Imports the CUDA kernels.
 
-What sees the whole picture is the exception: networks run on the CPU, and the few tables whose fusion is in doubt.
+What sees the whole picture is the exception: networks run on the CPU, and so do the small sums that make grids, and the
+few tables whose fusion is in doubt.
 """
 
 from __future__ import annotations
@@ -15,20 +16,22 @@ from numpy.typing import NDArray
 from lutkit_runtime.bilateral import Place
 from lutkit_runtime.engine.colour import RunOnStrip
 from lutkit_runtime.engine.colour_path import GlobalOps, trace_colours
+from lutkit_runtime.kernels.cuda.bilateral import GuideOnDevice, SlicerOnDevice
 from lutkit_runtime.kernels.cuda.colour import LookupOnDevice
 from lutkit_runtime.kernels.cuda.four_samples import fit_four
 from lutkit_runtime.kernels.cuda.memory import PerGpu, Picture, Pool, Session, copy_to_host
 from lutkit_runtime.kernels.cuda.mixing import blend, convert, finish_blend, transform
 from lutkit_runtime.kernels.cuda.table_fusion import FusionOnDevice
-from lutkit_runtime.ops import Blend, ColourLookup, ColourMatrix, ColourOp, TableFusion
+from lutkit_runtime.ops import BilateralSlice, Blend, ColourLookup, ColourMatrix, ColourOp, GridFusion, TableFusion
 from lutkit_runtime.ops.colour_lookup import BoundLookup
 from lutkit_runtime.program import Program, Tables
 
 Image = NDArray[Any]
 Values = dict[str, Any]
 
-RunOnDevice = Callable[[Session, Picture, Picture], None]
-"""Turns a picture on the GPU into its result, of the same size, channels and type; they may be one."""
+RunOnDevice = Callable[[Session, Picture, Place, Picture], None]
+"""Turns a piece of a picture on the GPU, which lies at a place, into its result, of the same size, channels and type; they
+may be one."""
 
 
 class ColoursOnDevice:
@@ -43,6 +46,7 @@ class ColoursOnDevice:
     def __init__(self, program: Program, tables: Tables) -> None:
         self.pool = Pool()
         self._program = program
+        self._tables = tables
         self._global_ops = GlobalOps(program, tables)
         self._fusions = PerGpu(
             lambda: {op.output: FusionOnDevice(op, tables) for op in program.ops if isinstance(op, TableFusion)}
@@ -50,11 +54,18 @@ class ColoursOnDevice:
         self._lookups = PerGpu(
             lambda: {op.output: _prepare_lookup(op, tables) for op in program.ops if isinstance(op, ColourLookup)}
         )
-        self._fusions.get()
-        self._lookups.get()
+        self._guides = PerGpu(
+            lambda: {
+                op.output: GuideOnDevice(op.guide.decode(tables))
+                for op in program.ops
+                if isinstance(op, BilateralSlice)
+            }
+        )
+        for made in (self._fusions, self._lookups, self._guides):
+            made.get()
 
     def evaluate_global(self, image: Image) -> Values:
-        """Return what the ops that run once make of a picture: vectors and tables by name, as their definitions do."""
+        """Return what the ops that run once make of a picture: vectors, tables and grids by name, as their definitions do."""
         return self._global_ops.evaluate(image)
 
     def prepare(self, image: Image, parameters: Mapping[str, float]) -> RunOnStrip:
@@ -72,7 +83,7 @@ class ColoursOnDevice:
                     Picture(session.empty(strip.size, strip.dtype), height, width, channels) for _ in range(2)
                 )
                 given.flat[: strip.size].copy_to_device(np.ascontiguousarray(strip).reshape(-1), stream=stream)
-                run_on_device(session, given, made)
+                run_on_device(session, given, place, made)
                 out[...] = copy_to_host(made.flat[: strip.size], stream).reshape(strip.shape)
 
         return run
@@ -88,20 +99,29 @@ class ColoursOnDevice:
         """
         vectors = self._global_ops.predict(image)
         nodes = {name: fusion.fuse(vectors[fusion.op.weights]) for name, fusion in self._fusions.get().items()}
+        slicers = self._place_grids(vectors)
         ops, leaving = trace_colours(self._program, parameters)
-        steps = _Steps(ops, self._program.input, leaving, self._lookups.get(), nodes, parameters)
+        steps = _Steps(ops, self._program.input, leaving, self._lookups.get(), nodes, slicers, parameters)
 
-        def run(session: Session, given: Picture, out: Picture) -> None:
+        def run(session: Session, given: Picture, place: Place, out: Picture) -> None:
             if leaving == self._program.input:
                 _copy(session, given, out)
                 return
             source = given if fit_four(given.flat) else _copy(session, given, _make_room(session, given))
             target = out if fit_four(out.flat) else _make_room(session, out)
-            steps.run(session, source, target)
+            steps.run(session, source, place, target)
             if target is not out:
                 _copy(session, target, out)
 
         return run
+
+    def _place_grids(self, vectors: Values) -> dict[str, SlicerOnDevice]:
+        """Return the slices with the grids of a picture, by what they make."""
+        ops, guides = self._program.ops, self._guides.get()
+        grids = {op.output: op.reference(vectors, self._tables) for op in ops if isinstance(op, GridFusion)}
+        return {
+            op.output: SlicerOnDevice(guides[op.output], grids[op.grid]) for op in ops if isinstance(op, BilateralSlice)
+        }
 
 
 class _Steps:
@@ -116,6 +136,7 @@ class _Steps:
     lookups : mapping of name to LookupOnDevice
     nodes : mapping of name to device array
         Fused tables.
+    slicers : mapping of name to SlicerOnDevice
     parameters : mapping of name to value
     """
 
@@ -126,28 +147,31 @@ class _Steps:
         leaving: str,
         lookups: Mapping[str, LookupOnDevice],
         nodes: Mapping[str, Any],
+        slicers: Mapping[str, SlicerOnDevice],
         parameters: Mapping[str, float],
     ) -> None:
         self._ops, self._source, self._leaving = ops, source, leaving
-        self._lookups, self._nodes, self._parameters = lookups, nodes, parameters
+        self._lookups, self._nodes, self._slicers, self._parameters = lookups, nodes, slicers, parameters
         self._readers = Counter(name for op in ops for name in op.inputs)
 
-    def run(self, session: Session, given: Picture, out: Picture) -> None:
-        """Fill `out`, which has the type of what is given."""
+    def run(self, session: Session, given: Picture, place: Place, out: Picture) -> None:
+        """Fill `out`, which has the type of what is given, a piece of a picture at a place."""
         pictures = {self._source: given}
         waiting = self._readers.copy()
-        for place, op in enumerate(self._ops):
-            if self._finish(session, place, pictures, given, out):
+        for number, op in enumerate(self._ops):
+            if self._finish(session, number, pictures, given, place, out):
                 return
-            pictures[op.output] = self._make(session, op, pictures)
+            pictures[op.output] = self._make(session, op, pictures, place)
             for name in op.inputs:
                 waiting[name] -= 1
                 if not waiting[name] and name in pictures and name not in (self._source, self._leaving):
                     session.release(pictures.pop(name))
         convert(session, pictures[self._leaving], out)
 
-    def _make(self, session: Session, op: ColourOp, pictures: Mapping[str, Picture]) -> Picture:
+    def _make(self, session: Session, op: ColourOp, pictures: Mapping[str, Picture], place: Place) -> Picture:
         """Return what an op makes, float32."""
+        if isinstance(op, BilateralSlice):
+            return self._slicers[op.output].slice(session, pictures[op.input], place)
         if isinstance(op, ColourLookup):
             return self._lookups[op.output].look_up(session, pictures[op.input], self._find_nodes(op))
         if isinstance(op, ColourMatrix):
@@ -156,24 +180,38 @@ class _Steps:
         return blend(session, pictures[op.base], pictures[op.changed], self._parameters[op.amount])
 
     def _finish(
-        self, session: Session, place: int, pictures: Mapping[str, Picture], given: Picture, out: Picture
+        self,
+        session: Session,
+        number: int,
+        pictures: Mapping[str, Picture],
+        given: Picture,
+        place: Place,
+        out: Picture,
     ) -> bool:
-        """Fill `out` by the op at this place, and the one after it, where a kernel does what is left; say whether it did."""
-        op, *rest = self._ops[place:]
-        if isinstance(op, ColourLookup) and op.input == self._source:
-            looker, nodes = self._lookups[op.output], self._find_nodes(op)
-            if op.output == self._leaving:
-                looker.finish(session, given, out, nodes)
-                return True
-            if len(rest) == 1 and isinstance(rest[0], Blend):
-                last = rest[0]
-                if (last.base, last.changed, last.output) == (self._source, op.output, self._leaving):
-                    looker.finish(session, given, out, nodes, self._parameters[last.amount])
-                    return True
+        """Fill `out` by the op of this number, and the one after it, where a kernel does what is left; say whether it did."""
+        op, *rest = self._ops[number:]
+        if isinstance(op, ColourLookup | BilateralSlice) and op.input == self._source:
+            last = self._find_last_blend(op.output, rest)
+            if op.output != self._leaving and last is None:
+                return False
+            amount = self._parameters[last.amount] if last else None
+            if isinstance(op, BilateralSlice):
+                self._slicers[op.output].finish(session, given, place, out, amount)
+            else:
+                self._lookups[op.output].finish(session, given, out, self._find_nodes(op), amount)
+            return True
         if isinstance(op, Blend) and op.output == self._leaving and op.base == self._source:
             finish_blend(session, given, pictures[op.changed], self._parameters[op.amount], out)
             return True
         return False
+
+    def _find_last_blend(self, changed: str, rest: Sequence[ColourOp]) -> Blend | None:
+        """Return the blend of the picture itself with what is called `changed`, where that is all that is left."""
+        if len(rest) != 1 or not isinstance(rest[0], Blend):
+            return None
+        last = rest[0]
+        is_it = (last.base, last.changed, last.output) == (self._source, changed, self._leaving)
+        return last if is_it else None
 
     def _find_nodes(self, op: ColourLookup) -> Any:
         return self._nodes[op.cube.table] if op.cube and op.cube.fused else None

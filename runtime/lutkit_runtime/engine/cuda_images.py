@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lutkit_runtime.bilateral import Place
 from lutkit_runtime.engine.colour import check_colours
 from lutkit_runtime.engine.conversion import check_layout, check_result, scale_alpha
 from lutkit_runtime.engine.cuda_planes import ChannelsOnDevice
@@ -222,9 +223,11 @@ def apply_colours(
         given, made = (_lie_dense(session, image) for image in (result.given, result.made))
         if given is not result.given:
             copy_channels.launch(pixels, stream, result.given, 0, given)
+        top = 0
         for strip, target in zip(_cut_strips(given), _cut_strips(made), strict=True):
             with runner.pool.session(stream) as room:
-                run(room, strip, target)
+                run(room, strip, Place(top, 0, *result.given.shape[:2]), target)
+            top += strip.height
         if made is not result.made:
             copy_channels.launch(pixels, stream, made, 0, result.made)
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from lutkit_runtime.kernels.cuda import (
     axis_gradient,
     axis_lookup,
+    bilateral_lines,
     colour_float,
     colour_mixing,
     colour_packed,
@@ -34,6 +35,7 @@ def every_kernel() -> Iterator[Kernel]:
             colour_float,
             colour_mixing,
             colour_packed,
+            bilateral_lines,
             table_fusion,
             fixed_point,
             stage_gradient_lines,
