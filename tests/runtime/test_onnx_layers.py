@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import cv2
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from lutkit_runtime.errors import ArtefactError
@@ -113,22 +113,18 @@ def draw_graphs(draw) -> Graph:
         if kind == "Add":
             put(kind, draw(st.permutations([source, draw(st.sampled_from(joined))])), shape)
         elif kind == "Conv":
-            group = draw(st.sampled_from([each for each in (1, shape[1]) if shape[1] % each == 0]))
-            outputs = group * draw(st.integers(1, 2))
-            kernel = [draw(st.integers(1, 3)) for _ in range(2)]
-            strides, dilations = ([draw(st.integers(1, 2)) for _ in range(2)] for _ in range(2))
+            outputs = draw(st.integers(1, 3))
+            kernel, strides, dilations = ([draw(st.integers(1, most)) for _ in range(2)] for most in (3, 2, 2))
             reach = [(length - 1) * dilation + 1 for length, dilation in zip(kernel, dilations, strict=True)]
-            pads = [draw(st.integers(0, 2)) for _ in range(4)]
-            for axis in range(2):
-                pads[axis + 2] += max(0, reach[axis] - shape[2 + axis] - pads[axis] - pads[axis + 2])
-            weights = [random_array(outputs, shape[1] // group, *kernel, seed=number)]
+            pads = [draw(st.integers(0, reach[axis % 2] - 1)) for axis in range(4)]
+            room = [shape[2 + axis] + pads[axis] + pads[axis + 2] - reach[axis] for axis in range(2)]
+            assume(min(room) >= 0)
+            weights = [random_array(outputs, shape[1], *kernel, seed=number)]
             if draw(st.booleans()):
                 weights.append(random_array(outputs, seed=number))
-            lengths = [
-                (shape[2 + axis] + pads[axis] + pads[axis + 2] - reach[axis]) // strides[axis] + 1 for axis in range(2)
-            ]
+            lengths = [each // stride + 1 for each, stride in zip(room, strides, strict=True)]
             inputs = [source, *(give(each) for each in weights)]
-            fields = {"strides": tuple(strides), "dilations": tuple(dilations), "pads": tuple(pads), "group": group}
+            fields = {"strides": tuple(strides), "dilations": tuple(dilations), "pads": tuple(pads)}
             put(kind, inputs, (shape[0], outputs, *lengths), **fields)
         elif kind == "Gemm":
             outputs, turned = draw(st.integers(1, 4)), draw(st.booleans())
@@ -256,7 +252,9 @@ def test_fully_connected_layers_may_hold_either_matrix():
                 ("Conv", ("k",), {"group": ()}, SMALL),
                 ("Conv", ("k",), {"pads": 1}, SMALL),
                 ("Conv", ("k",), {"pads": (0, 0, 0, -1)}, SMALL),
-                ("Conv", ("k",), {"pads": (0, 0, 0, 1025)}, SMALL),
+                ("Conv", ("k",), {"pads": (0, 0, 0, 2)}, SMALL),
+                ("Conv", ("k",), {"pads": (1, 0, 0, 0)}, FEW),
+                ("Conv", ("k",), {"pads": (0, 0, 0, 1025), "dilations": (1, 1024)}, SMALL),
                 ("Flatten", (), {"axis": (1, 1)}, {}),
                 ("Flatten", (), {"axis": 1.0}, {}),
             )
