@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from lutkit_runtime.errors import ArtefactError
 from lutkit_runtime.onnx_graph import Graph, Layer, read_graph
-from lutkit_runtime.onnx_layers import LAYERS, follow_shapes
-from lutkit_runtime.onnx_network import OnnxNetwork
+from lutkit_runtime.onnx_layers import LAYERS, follow_shapes, trace_shapes
+from lutkit_runtime.onnx_network import OnnxNetwork, spell_out
 from lutkit_runtime.onnx_writer import write_graph
 
 try:
@@ -177,6 +177,35 @@ ARRAYS = {
 }
 JOINED = make_graph(*JOINING, **ARRAYS)
 FILE = write_graph(JOINED, (1, 5, 2, 2))
+
+
+@pytest.mark.parametrize("order", [("planes", "numbers"), ("numbers", "planes")])
+@pytest.mark.parametrize("first", ["planes", "numbers"])
+def test_numbers_for_planes_are_added_whatever_made_them_and_when(order, first):
+    """OpenCV 5 merges a convolution with the sum of it and of what was there before, whatever the shapes."""
+    paths = {
+        "planes": [Layer("Conv", ("in", "w", "b"), "planes", {"pads": (1, 1, 1, 1)})],
+        "numbers": [Layer("GlobalAveragePool", ("in",), "1"), Layer("Conv", ("1", "k", "b"), "numbers")],
+    }
+    second = "numbers" if first == "planes" else "planes"
+    layers = (*paths[first], *paths[second], Layer("Add", order, "0"), Layer("Relu", ("0",), "2"))
+    graph = make_graph(*layers, w=ARRAYS["w"], b=ARRAYS["b"], k=random_array(5, 3, 1, 1, seed=4))
+    spelled = spell_out(graph, trace_shapes(graph))
+    assert [layer.kind for layer in spelled.layers] == [
+        *(layer.kind for layer in layers[:-2]),
+        "Reshape",
+        "Add",
+        "Relu",
+    ]
+    assert [layer.attributes["kernel_shape"] for layer in spelled.layers if layer.kind == "Conv"] == [
+        graph.arrays[layer.inputs[1]].shape[2:] for layer in layers if layer.kind == "Conv"
+    ]
+    picture = random_array(1, 3, 4, 4, seed=5)
+    expected = evaluate(graph, picture)
+    assert trace_shapes(spelled).items() >= trace_shapes(graph).items()
+    assert np.array_equal(evaluate(spelled, picture), expected)
+    found = OnnxNetwork(write_graph(graph, expected.shape), "test").run(picture)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
 
 
 def test_threads_share_a_network_that_branches():
