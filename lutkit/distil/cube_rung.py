@@ -14,6 +14,7 @@ from lutkit.colour.visits import count_visits, pack_visits, unpack_visits
 from lutkit.distil.pairs import Pairs
 from lutkit.distil.rung import Fitted, Scope, Work
 from lutkit_runtime.artefact import read_artefact, write_artefact
+from lutkit_runtime.table_coding import Storage
 
 SIZE = 33
 MOST_PIXELS = 1 << 16
@@ -47,7 +48,9 @@ class CubeRung:
                 colours, targets = colours[drawn], targets[drawn]
             fit.add(colours / 65535, targets / 65535)
         packed = {"visits": pack_visits(visits)}
-        artefact = make_lut_artefact(ColourLut(cube=fit.solve(), title="distilled"), provenance=packed)
+        artefact = make_lut_artefact(
+            ColourLut(cube=fit.solve(), title="distilled"), storage=Storage.INT16, provenance=packed
+        )
         work.run.folder.mkdir(parents=True, exist_ok=True)
         write_artefact(work.run.table_file, artefact, overwrite=True)
         return Fitted(artefact, _count_gaps(packed, work.pairs))

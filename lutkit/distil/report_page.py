@@ -102,8 +102,8 @@ def choose_scale(errors: Sequence[Image8]) -> int:
     return next(scale for scale in SCALES if scale >= min(reach, SCALES[-1]))
 
 
-def draw_error(error: Image8, scale: int) -> Image8:
-    """Return an error map in colours, uint8 (H, W, 3): black is none, pale yellow `scale` levels or more."""
+def draw_error(error: NDArray[Any], scale: int) -> Image8:
+    """Return an error map (H, W) in colours, uint8 (H, W, 3): black is none, pale yellow `scale` levels or more."""
     share = np.rint(np.minimum(error.astype(np.float64) / scale, 1) * 255).astype(np.uint8)
     return np.ascontiguousarray(np.asarray(cv2.applyColorMap(share, cv2.COLORMAP_INFERNO), np.uint8)[..., ::-1])
 
@@ -222,10 +222,13 @@ def _tell_explained(report: Report) -> str:
         return "<p>No colour occurs twice in these photos: what a colour map can explain is not known.</p>"
     share = min(max(known.of_set.share, 0), 1)
     ceiling = known.of_set.ceiling
-    best = "exactly" if ceiling is None or math.isinf(ceiling) else f"to {ceiling:.1f} dB over all pixels at best"
+    exact = ceiling is None or math.isinf(ceiling)
+    best = "exactly" if exact else f"to {ceiling:.1f} dB over all pixels at best"
     each = known.ceiling_of_pictures
     adaptive = (
-        "" if each is None else f" A colour map of its own for each picture could meet it to {each:.1f} dB on average."
+        ""
+        if each is None or exact
+        else f" A colour map of its own for each picture could meet it to {each:.1f} dB on average."
     )
     return (
         f'<div class="share"><div style="width:{100 * share:.2f}%"></div></div>'
@@ -238,7 +241,7 @@ def _show(shown: Shown, scale: int) -> str:
     figures = shown.figures
     caption = (
         f"<b>{html.escape(figures.name)}</b> &nbsp; {_name_psnr(figures)} dB, mean dE {figures.delta_e:.2f}, largest error "
-        f"{figures.largest_error} levels"
+        f"{_count_levels(figures.largest_error)}"
     )
     images = [("input", shown.photo), ("teacher", shown.answer), ("student", shown.result)]
     cells = [f'<figure><img src="{_embed(_shrink(image))}" alt="{name}"></figure>' for name, image in images]
@@ -247,8 +250,12 @@ def _show(shown: Shown, scale: int) -> str:
     return f'<p class="caption">{caption}</p><div class="four">{"".join(cells)}</div>'
 
 
+def _count_levels(levels: int) -> str:
+    return f"{levels} level{'' if levels == 1 else 's'}"
+
+
 def _draw_scale(scale: int) -> str:
-    ramp = draw_error(np.tile(np.linspace(0, scale, 256), (12, 1)).astype(np.uint8), scale)
+    ramp = draw_error(np.tile(np.linspace(0, scale, 256), (12, 1)), scale)
     steps = "".join(f"<span>{scale * step / 4:g}</span>" for step in range(4)) + f"<span>{scale} or more</span>"
     return f'<div class="scale"><img src="{_embed(ramp)}" alt=""><div>{steps}</div></div>'
 

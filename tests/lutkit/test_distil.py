@@ -1,0 +1,224 @@
+"""Distillation from command to report: where it stops, why it climbs, what it refuses, and that it can be resumed."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+pytest.importorskip("scipy")
+pytest.importorskip("onnxruntime")
+pytest.importorskip("onnx")
+
+from onnx_teachers import save_blur, save_exposure, save_gamma, save_halving
+from small_training import write_photos
+
+from lutkit.cli import main
+from lutkit.distil import ladder, speed
+from lutkit.families import FAMILIES
+from lutkit_runtime import load
+
+
+@pytest.fixture
+def runner():
+    return CliRunner()
+
+
+@pytest.fixture(autouse=True)
+def small_clock(monkeypatch):
+    """Time a small picture, once."""
+    for name, value in (("WIDTH", 96), ("HEIGHT", 64), ("ROUNDS", 1)):
+        monkeypatch.setattr(speed, name, value)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return write_photos(tmp_path_factory.mktemp("distil-photos"), count=11, side=96)
+
+
+def distil(runner, *arguments):
+    return runner.invoke(main, ["distil", *map(str, arguments)], catch_exceptions=False)
+
+
+def read_report(run):
+    return json.loads((run / "report.json").read_text(), parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+
+
+def test_a_colour_map_stops_at_the_first_rung(tmp_path, runner, data):
+    run = tmp_path / "run"
+    result = distil(runner, save_gamma(tmp_path / "gamma.onnx"), "--data", data, "--run", run, "--device", "cpu")
+    assert result.exit_code == 0, result.stderr
+    report = read_report(run)
+    assert [rung["name"] for rung in report["rungs"]] == ["cube"]
+    (cube,) = report["rungs"]
+    assert cube["held_out"]["psnr"] >= 45 and cube["within_tolerance"]
+    assert report["explained"]["by_one_map"]["share"] == 1 and report["warnings"] == []
+    assert report["photos"]["fitted"] == 9 and report["photos"]["held_out"] == 2
+    assert "within the tolerance of 40 dB: done" in report["reasons"][0] and report["reasons"][0] in result.stderr
+    student = load(run / "student.h5")
+    photo = cv2.imread(str(data / "photo0.png"))[..., ::-1].copy()
+    wanted = 255 * (photo / 255) ** 0.7
+    assert np.sqrt(np.square(student.apply(photo) - wanted).mean()) < 1.4  # 45 dB
+    step = student.provenance["history"][-1]
+    assert step["teacher"] == "gamma" and step["teacher_sha256"] == report["teacher"]["sha256"]
+    assert step["held_out_psnr"] == cube["held_out"]["psnr"]
+    assert student.provenance["data"] == report["photos"]["description"] == f"9 photos of {data.name}"
+    assert 0 < cube["notes"]["cells_never_hit"] < cube["notes"]["cells"]
+    assert report["teacher"]["milliseconds"] > 0 and cube["milliseconds"] > 0
+
+
+def test_a_built_in_look_is_met_to_45_db(tmp_path, runner, data):
+    result = distil(runner, "warm-film", "--data", data, "--to", "cube", "--variants", 1, "--run", tmp_path / "run")
+    assert result.exit_code == 0, result.stderr
+    assert read_report(tmp_path / "run")["rungs"][0]["held_out"]["psnr"] >= 45
+
+
+def test_what_is_no_colour_map_climbs_and_says_why(tmp_path, runner, data):
+    run = tmp_path / "run"
+    teacher = save_exposure(tmp_path / "exposure.onnx")
+    options = (
+        "--data",
+        data,
+        "--run",
+        run,
+        "--to",
+        "adaptive-3dlut",
+        "--steps",
+        12,
+        "--variants",
+        1,
+        "--device",
+        "cpu",
+    )
+    result = distil(runner, teacher, *options)
+    assert result.exit_code == 0, result.stderr
+    report = read_report(run)
+    assert [rung["name"] for rung in report["rungs"]] == ["cube", "adaptive-3dlut"]
+    assert report["explained"]["by_one_map"]["share"] < 0.99
+    assert report["explained"]["by_a_map_for_each_picture"]["ceiling_psnr"] > 60
+    first, second = report["reasons"]
+    assert "a colour map for the whole set can explain" in first and first.endswith("climbing to adaptive-3dlut")
+    assert "a colour map for each picture can reach" in second and second.endswith("there is no rung above")
+    chosen = max(report["rungs"], key=lambda rung: rung["held_out"]["psnr"])
+    assert report["student"]["rung"] == chosen["name"]
+    missed = f"misses it by {40 - chosen['held_out']['psnr']:.1f} dB"
+    assert missed in report["warnings"][0] and missed in result.stderr
+    assert load(run / "student.h5").program.family in ("colour-lut", "adaptive-3dlut")
+    page = (run / "report.html").read_text()
+    assert missed in page and "adaptive-3dlut" in page
+
+    before = {path: path.stat().st_mtime_ns for path in (run / "pairs").rglob("*.png")}
+    assert len(before) == 2 * 18
+    again = distil(runner, teacher, *options)
+    assert again.exit_code == 1 and "go on with --resume, name another folder with --run" in again.stderr
+    (run / "pairs" / "target" / "00003.png").unlink()
+    resumed = distil(runner, teacher, *options, "--resume")
+    assert resumed.exit_code == 0, resumed.stderr
+    changed = [path for path, time in before.items() if path.stat().st_mtime_ns != time]
+    assert sorted(path.name for path in changed) == ["00003.png"] * 2
+    other = read_report(run)
+    for kept, new in zip(report["rungs"], other["rungs"], strict=True):
+        assert kept["held_out"] == new["held_out"]
+    refused = distil(runner, teacher, *options, "--seed", 5, "--resume")
+    assert refused.exit_code == 1 and "was begun with seed 0, not 5" in refused.stderr
+    refused = distil(runner, save_blur(teacher), *options, "--resume")
+    assert refused.exit_code == 1 and "was begun with another teacher" in refused.stderr
+
+
+def test_every_family_of_the_ladder_can_be_trained_on_pairs():
+    from lutkit.families import find_family
+    from lutkit.recipe import ColourRecipe
+
+    names = [rung.name for rung in ladder.list_rungs()]
+    assert names[:2] == ["cube", "adaptive-3dlut"]
+    for name in names[1:]:
+        assert name in FAMILIES
+        family = find_family(name)
+        assert isinstance(family.presets["quick"], ColourRecipe) and family.configure("quick", None).task == "retouch"
+
+
+def test_sides_follow_what_the_teacher_takes(tmp_path, runner):
+    data = tmp_path / "photos"
+    data.mkdir()
+    for number in range(3):
+        cv2.imwrite(str(data / f"{number}.png"), np.full((33, 47, 3), 50 * number + 20, np.uint8))
+    run = tmp_path / "run"
+    result = distil(runner, save_halving(tmp_path / "halving.onnx"), "--data", data, "--to", "cube", "--run", run)
+    assert result.exit_code == 0, result.stderr
+    assert cv2.imread(str(run / "held-out" / "target" / "00000.png")).shape == (32, 46, 3)
+    assert read_report(run)["teacher"]["multiple_of_sides"] == 2
+
+
+def test_bad_photos_are_refused_before_the_teacher_is_asked(tmp_path, runner, data):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for path in data.iterdir():
+        (photos / path.name).write_bytes(path.read_bytes())
+    broken = photos / "zz.png"
+    for content, said in (
+        (b"\x89PNG\r\n\x1a\nnothing", "zz.png"),
+        (_png(8, 40), "zz.png is 40x8 pixels; at least 16x16"),
+    ):
+        broken.write_bytes(content)
+        run = tmp_path / said.split()[-1]
+        result = distil(runner, "warm-film", "--data", photos, "--to", "cube", "--run", run)
+        assert result.exit_code == 1
+        (line,) = result.stderr.splitlines()
+        assert said in line and "remove it from the folder" in line
+        assert not (run / "pairs").exists()
+
+
+def _png(height, width):
+    return cv2.imencode(".png", np.zeros((height, width, 3), np.uint8))[1].tobytes()
+
+
+def test_nothing_is_overwritten_unasked(tmp_path, runner, data):
+    options = ("warm-film", "--data", data, "--to", "cube", "--variants", 0)
+    mine = tmp_path / "mine"
+    (mine / "pairs").mkdir(parents=True)
+    (mine / "pairs" / "note.txt").write_text("mine")
+    for more in ((), ("-y",)):
+        result = distil(runner, *options, "--run", mine, *more)
+        assert result.exit_code == 1 and "holds pairs, which is of no distillation" in result.stderr
+    assert (mine / "pairs" / "note.txt").read_text() == "mine"
+    output = tmp_path / "student.h5"
+    output.write_text("mine")
+    result = distil(runner, *options, "--run", tmp_path / "run", "-o", output)
+    assert result.exit_code == 1 and "student.h5 exists" in result.stderr and not (tmp_path / "run").exists()
+    result = distil(runner, *options, "--run", tmp_path / "run", "-o", output, "-y")
+    assert result.exit_code == 0, result.stderr
+    load(output)
+    result = distil(runner, *options, "--run", tmp_path / "run", "-y")
+    assert result.exit_code == 0 and (tmp_path / "run" / "student.h5").is_file()
+    result = distil(runner, *options, "--run", tmp_path / "none", "--resume")
+    assert result.exit_code == 1 and "holds no distillation to go on with" in result.stderr
+
+
+def test_wrong_usage(tmp_path, runner):
+    assert "need --as" in distil(runner, "warm-film", "retouch").stderr
+    result = distil(runner, "warm-film", "--to", "no-rung")
+    assert result.exit_code == 2 and "is not one of cube, adaptive-3dlut" in result.stderr
+    assert distil(runner, "sr-x2", "--to", "cube", "--run", tmp_path / "run").exit_code == 1
+
+
+def test_an_interrupted_teacher_leaves_what_can_be_resumed(tmp_path, runner, data, monkeypatch):
+    from lutkit.distil import pairs
+
+    asked = []
+    write = pairs._write
+
+    def stop(pair, photo, teacher):
+        if len(asked) == 4:
+            raise KeyboardInterrupt
+        asked.append(pair)
+        write(pair, photo, teacher)
+
+    monkeypatch.setattr(pairs, "_write", stop)
+    options = ("warm-film", "--data", data, "--to", "cube", "--variants", 0, "--run", tmp_path / "run")
+    assert distil(runner, *options).exit_code == 130
+    monkeypatch.setattr(pairs, "_write", lambda *given: (asked.append(given[0]), write(*given)))
+    asked.clear()
+    result = distil(runner, *options, "--resume")
+    assert result.exit_code == 0, result.stderr
+    assert len(asked) == 11 - 4
