@@ -12,13 +12,16 @@ from functools import partial
 import numpy as np
 
 from lutkit_runtime.axis_tables import AxisTables
+from lutkit_runtime.bilateral import COEFFICIENTS, GuideTables
 from lutkit_runtime.cube import CubeInterpolation
 from lutkit_runtime.diagonal import Diagonal
 from lutkit_runtime.kernels.cpu.axis_gradient import network_gradient, trace_network
 from lutkit_runtime.kernels.cpu.axis_layout import prepare_network
 from lutkit_runtime.kernels.cpu.axis_network import claim_axis_network
+from lutkit_runtime.kernels.cpu.bilateral_gradient import slice_and_apply_pictures, slice_gradient
 from lutkit_runtime.kernels.cpu.cube_gradient import CubeLookup, cube_gradient, look_up_pictures, pad_cubes
 from lutkit_runtime.kernels.cpu.gradient import stage_gradient
+from lutkit_runtime.kernels.cpu.guide_gradient import evaluate_pictures, guide_gradient
 from lutkit_runtime.kernels.cpu.reconstructed import code_maps_gradient
 from lutkit_runtime.kernels.cpu.touched import touched_entries
 from lutkit_runtime.kernels.stage_claim import Stage, claim_stage
@@ -43,6 +46,8 @@ def list_training_cases() -> Iterator[tuple[str, str, Callable[[], None]]]:
     # runs the kernel that applies, too, which another case may be compiling
     yield "training of one-dimensional tables", "axis lookups", _train_axis_lookup
     yield "training of cubes", "training of cubes", _train_cube
+    yield "training of bilateral grids", "training of bilateral grids", _train_grid
+    yield "training of guides", "training of guides", _train_guide
 
 
 def _make_stage(block: int, diagonal: bool) -> Stage:
@@ -97,3 +102,16 @@ def _train_cube() -> None:
     nodes = pad_cubes(np.zeros((1, 3, 2, 2, 2), np.float32))
     look_up_pictures(lookup, pictures, nodes)
     cube_gradient(lookup, pictures, nodes, pictures)
+
+
+def _train_grid() -> None:
+    pictures, guides = np.zeros((1, 3, 3, 4), np.float32), np.zeros((1, 3, 4), np.float32)
+    grids = np.zeros((1, 2, 2, 2, COEFFICIENTS), np.float32)
+    slice_and_apply_pictures(pictures, guides, grids)
+    slice_gradient(pictures, guides, grids, pictures)
+
+
+def _train_guide() -> None:
+    pictures = np.zeros((1, 3, 3, 4), np.float32)
+    tables = GuideTables(*(np.zeros(shape, np.float32) for shape in ((4, 1), (2, 1), (2, 1))))
+    guide_gradient(pictures, tables, evaluate_pictures(pictures, tables))

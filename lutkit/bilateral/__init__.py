@@ -1,0 +1,1 @@
+"""Bilateral grids of affine colour maps, predicted and trained."""
