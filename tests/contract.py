@@ -363,6 +363,8 @@ PATCHES = Recipe(
 """One step on patches, for families of spatial tables."""
 PICTURES = ColourRecipe(steps=1, batch=1, learning_rate=1e-3, final_rate=1e-3, validate_every=1)
 """One step on whole pictures, for families of colours."""
+GRIDS = msgspec.structs.replace(PICTURES, smoothness=0.0, monotonicity=0.0)
+"""One step on whole pictures, for families without cubes."""
 
 
 def shrink(family: str, **fields: Any) -> Any:
@@ -378,6 +380,11 @@ FAMILY_CASES: dict[str, Callable[[], FamilyCase]] = {
     "adaptive-3dlut": lambda: FamilyCase(
         shrink("adaptive-3dlut", luts=2, size=5, predictor="pooled", spread=0.1),
         PICTURES,
+        transfers=({}, {"storage": "int16"}, {"storage": "int8"}),
+    ),
+    "hdrnet": lambda: FamilyCase(
+        shrink("hdrnet", guide="curves", spatial=4, levels=3, width=2, start="identity"),
+        GRIDS,
         transfers=({}, {"storage": "int16"}, {"storage": "int8"}),
     ),
     "rclut": lambda: FamilyCase(
@@ -397,6 +404,11 @@ VARIANTS: dict[str, Callable[[], FamilyCase]] = {
         shrink("mulut", patterns=("s", "v"), stages=2, scale=2, interval=6, width=8, rc=(3, 5), window_width=8),
         PATCHES,
         transfers=({}, {"storage": "int8"}, {"diagonal": 1}),
+    ),
+    "hdrnet with a pointwise guide": lambda: FamilyCase(
+        shrink("hdrnet", guide="pointwise", spatial=8, levels=2, width=2, task="detail"),
+        msgspec.structs.replace(GRIDS, smoothness=0.1),
+        transfers=({}, {"storage": "int8"}),
     ),
     "tiny-lut with branches": lambda: FamilyCase(
         shrink("tiny-lut", channels=5, depth=2, apart=True, centred=False, reach=0, interval=2, width=4, scale=2),
@@ -567,9 +579,32 @@ def _compare_nodes(run: Run, config: AnyConfig, artefact: Artefact) -> float:
     return worst
 
 
+def _compare_columns(run: Run, config: AnyConfig, artefact: Artefact) -> float:
+    """Compare columns and guide in steps of their storage, and what the network gives in steps of a thousandth."""
+    import torch
+
+    from lutkit.bilateral.parts import find_parts
+    from lutkit.bilateral.workbench import BilateralWorkbench, read_values
+
+    model = BilateralWorkbench(find_family("hdrnet")).load_model(run, config)
+    parts = find_parts(artefact.program)
+    picture = np.random.default_rng(0).random((parts.predictor.side, parts.predictor.side, 3), dtype=np.float32)
+    with torch.no_grad():
+        expected = model.module.predict([torch.from_numpy(picture.transpose(2, 0, 1).copy())]).numpy().reshape(-1)
+    found = parts.predictor.predict(parts.predictor.open(artefact.tables), picture)
+    worst = float(np.abs(found - expected).max()) * 1000
+    decoded = parts.decode(artefact.tables)
+    for name, values in read_values(model).items():
+        coding, difference = parts.codings[name], np.abs(decoded[name] - values).max()
+        exact = coding.storage is Storage.FLOAT32
+        worst = max(worst, float("inf") if exact and difference else float(difference) / coding.step)
+    return worst
+
+
 BENCHES: dict[str, Bench] = {
     "lutkit.spatial_workbench:SpatialWorkbench": Bench(_run_patches, _compare_entries),
     "lutkit.colour.workbench:ColourWorkbench": Bench(_run_pictures, _compare_nodes),
+    "lutkit.bilateral.workbench:BilateralWorkbench": Bench(_run_pictures, _compare_columns),
 }
 """Every workbench that a family names."""
 

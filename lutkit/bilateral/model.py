@@ -16,13 +16,16 @@ from torch.autograd.function import once_differentiable
 from lutkit.bilateral.networks import CurveGuide, PointwiseGuide, start_columns
 from lutkit.bilateral.slicing import evaluate_guides, slice_and_apply
 from lutkit.colour.picture_model import PictureModel
-from lutkit.families.hdrnet import CURVE_ENTRIES, RESULT_ENTRIES, SIDE, HdrnetConfig, network
+from lutkit.families.hdrnet import CURVE_ENTRIES, SIDE, HdrnetConfig, network
 from lutkit.recipe import ColourRecipe
 from lutkit_runtime.bilateral import COEFFICIENTS
 from lutkit_runtime.onnx_network import OnnxNetwork
 from lutkit_runtime.ops import GridFusion, Predictor
 from lutkit_runtime.ops.predictor import hold_positions, sample_thumbnail
 from lutkit_runtime.table_coding import Storage, encode_table
+
+IDENTITY_SPREAD = 0.1
+"""Part of the published spread of the columns with which training near the identity starts."""
 
 GuideTensors = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 """Mix (4, count), curves (entries, count) and result (entries, 1), as `lutkit_runtime.bilateral.GuideTables`."""
@@ -41,13 +44,13 @@ class BilateralModule(torch.nn.Module):
         places = config.spatial**2
         self.grid_shape = (config.spatial, config.spatial, config.levels)
         self.network = network(config, SIDE, config.terms * places)
-        self.columns = torch.nn.Parameter(
-            start_columns(config.terms, config.levels, identity=config.start == "identity")
-        )
+        near = config.start == "identity"
+        columns = start_columns(config.terms, config.levels, identity=near, spread=IDENTITY_SPREAD if near else 1.0)
+        self.columns = torch.nn.Parameter(columns)
         if config.guide == "curves":
             self.guide: torch.nn.Module = CurveGuide(entries=CURVE_ENTRIES)
         else:
-            self.guide = PointwiseGuide(hidden=config.guide_shape[0], entries=RESULT_ENTRIES)
+            self.guide = PointwiseGuide(hidden=config.guide_shape[0])
 
     def predict(self, pictures: Sequence[torch.Tensor]) -> torch.Tensor:
         """Return the weights (N, terms, places) of pictures."""

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lutkit.colour.defects import LUMA
+from lutkit.colour.defects import LUMA, random_defect
 from lutkit.colour.pictures import PictureCache
 from lutkit.degradation import Task
 from lutkit.recipe import ColourRecipe
@@ -18,7 +18,7 @@ Image = NDArray[Any]
 Float32 = NDArray[np.float32]
 
 VARIED = 0.5
-"""Part of the scenes that are changed at random before they become a pair."""
+"""Part of the scenes that are changed at random, in exposure, colour and contrast, before they become a pair."""
 
 
 class PictureSource:
@@ -78,14 +78,14 @@ class PictureSource:
         return before[rows, columns][:, ::step], after[rows, columns][:, ::step]
 
     def _spoil(self, photo: Image, rng: np.random.Generator) -> tuple[Image, Image]:
-        """Make a pair of a part of a photo, which counts as a photo of its own and may be spoilt before it is one.
+        """Make a pair of a part of a photo, which counts as a photo of its own and may be changed before it is one.
 
         So a hundred photos give far more scenes than a hundred.
         """
         rows, columns, step = self._draw_window(photo, rng)
         scene = np.ascontiguousarray(photo[rows, columns][:, ::step])
         if rng.random() < VARIED:
-            scene = self._task.degrade(scene, rng)
+            scene = random_defect(rng).apply(scene)
         return self._task.degrade(scene, rng), self._task.aim(scene)
 
     def _draw_apart(self, rng: np.random.Generator) -> tuple[Image, Image]:

@@ -34,7 +34,7 @@ SIDE = 256
 
 CURVE_ENTRIES = 257
 RESULT_ENTRIES = 1025
-"""Of the table that stands for a logistic function."""
+"""Of the table that stands for the logistic function of a point-wise guide."""
 
 
 class HdrnetConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -227,13 +227,7 @@ def network(config: HdrnetConfig, samples: int, outputs: int) -> torch.nn.Module
     from lutkit.bilateral.networks import CoefficientNetwork
 
     assert outputs == config.terms * config.spatial**2
-    return CoefficientNetwork(
-        side=samples,
-        spatial=config.spatial,
-        levels=config.levels,
-        width=config.width,
-        batch_norm=config.batch_norm,
-    )
+    return CoefficientNetwork(samples, config.spatial, width=config.width, batch_norm=config.batch_norm)
 
 
 def loss(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
