@@ -14,7 +14,7 @@ from colour_models import pictures
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lutkit_runtime.bilateral import Place, place_axis
+from lutkit_runtime.bilateral import Place, interpolate_curve, place_axis
 from lutkit_runtime.cube import scale_to_depth
 from lutkit_runtime.engine import Model
 from lutkit_runtime.kernels.cuda.device import SIMULATOR
@@ -113,7 +113,7 @@ def test_the_largest_grids_and_guides(channels):
     guide = draw_guide(random, 64, 4096, 4096)
     for shape in ((256, 1, 2), (1, 256, 2), (2, 2, 64)):
         bound = BoundSlice(guide, random.uniform(-1, 1, (*shape, 12)).astype(np.float32))
-        expect_equal(bound, make_picture("uint16", (2, 9, channels)), Place(4, 20, 9, 64))
+        expect_equal(bound, make_picture("uint16", (1, 7, channels)), Place(4, 20, 9, 64))
 
 
 @pytest.mark.parametrize("channels", [3, 4])
@@ -166,6 +166,18 @@ def test_places_are_uploaded_once_for_pictures_of_one_size():
     first = guide.find_places(4, 3, Place(0, 0, 5, 6), 5, 6)
     assert guide.find_places(4, 3, Place(0, 0, 5, 6), 5, 6) is first
     assert guide.find_places(4, 3, Place(1, 0, 6, 6), 5, 6) is not first
+
+
+def test_the_last_row_of_a_curve_is_where_its_last_step_leads():
+    from lutkit_runtime.kernels.cuda.bilateral_guide import tabulate_steps
+
+    curves = np.random.default_rng(0).uniform(-1, 1, (5, 40)).astype(np.float32)
+    rows = tabulate_steps(curves)
+    ends = np.concatenate([interpolate_curve(np.ones(1, np.float32), curve) for curve in curves.T])
+    assert rows.shape == (40, 5, 2)
+    assert rows[:, -1, 0].tobytes() == ends.tobytes()
+    assert (ends != curves[-1]).any()
+    assert not rows[:, -1, 1].any()
 
 
 @settings(deadline=None)
@@ -229,6 +241,8 @@ def test_memory_is_reached_four_samples_at_a_time(layout, accesses, code):
     assert ptx.count("ld.shared.v4.f32") == 48
     assert ptx.count("st.shared.v4.f32") == 4
     assert "ld.shared.f32" not in ptx
+    # a node of a guide's curve and the step to the next are one access
+    assert "ld.global.nc.v2.f32" in ptx
     assert "div.rn" not in ptx
     assert "cvt.sat.f32" in ptx
     assert ".local" not in ptx

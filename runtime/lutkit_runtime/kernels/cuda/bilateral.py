@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from lutkit_runtime.bilateral import Float32, GuideTables, Place, place_axis
 from lutkit_runtime.kernels.cuda.bilateral_cells import CHANNELS, MOST_CELLS
+from lutkit_runtime.kernels.cuda.bilateral_guide import tabulate_steps
 from lutkit_runtime.kernels.cuda.bilateral_lines import MARGIN, make_slice
 from lutkit_runtime.kernels.cuda.colour import find_depth, make_like
 from lutkit_runtime.kernels.cuda.colour_places import Depth
@@ -48,8 +49,8 @@ class GuideOnDevice:
 
     def __init__(self, tables: GuideTables) -> None:
         count, entries = tables.mix.shape[1], len(tables.curves)
-        mix, curves = upload(tables.mix.T), upload(tables.curves.T)
-        self.arguments = mix, curves, count, entries, upload(tables.result), len(tables.result)
+        curves, result = upload(tabulate_steps(tables.curves)), upload(tabulate_steps(tables.result))
+        self.arguments = upload(tables.mix.T), curves, count, entries, result, len(tables.result)
         self.find_places = functools.lru_cache(maxsize=KEPT_PLACES)(_PlacesOnDevice)
 
 

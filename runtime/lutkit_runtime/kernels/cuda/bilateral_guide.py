@@ -1,7 +1,8 @@
 # pyright: basic
 """From colours to levels of a bilateral grid, four pixels at a time: pieces of a kernel. Imports rounding and four_samples.
 
-Numbers and their order are those of `GuideTables.evaluate` and `split_position`.
+Numbers and their order are those of `GuideTables.evaluate` and `split_position`. Curves are rows of a node and the step
+to the next one: see `tabulate_steps`.
 """
 
 from __future__ import annotations
@@ -9,13 +10,15 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from lutkit_runtime.bilateral import Float32
 from lutkit_runtime.kernels.cuda.compiling import cuda, device_function
 from lutkit_runtime.kernels.cuda.device import is_simulated
-from lutkit_runtime.kernels.cuda.four_samples import load_constant_four
+from lutkit_runtime.kernels.cuda.four_samples import load_constant_four, load_constant_two
 from lutkit_runtime.kernels.cuda.rounding import add, multiply, subtract
 
-_I, _U, _F = np.int32, np.uint32, np.float32
+_I, _F = np.int32, np.float32
 _0, _1, _HALF = _F(0), _F(1), _F(0.5)
 
 
@@ -36,36 +39,44 @@ saturate = _find_saturate()
 """A float32 within 0 and 1, not a number as 0; a GPU's sums can do that at no cost."""
 
 
-@device_function
-def _follow(argument, nodes, first, last_cell):
-    """Twin of `interpolate_curve`, for an argument within 0 and 1: whether it is bounded before or after the scale is one."""
-    position = multiply(argument, _F(_I(last_cell + _I(1))))
-    cell = min(_I(position), last_cell)
-    # what is unsigned needs no look at its sign, as other indices do
-    at = _U(_I(first + cell))
-    below = nodes[at]
-    return add(below, multiply(subtract(position, _F(cell)), subtract(nodes[_U(at + _U(1))], below)))
+def tabulate_steps(curves: Float32) -> NDArray[np.float32]:
+    """Return curves (entries, count) as rows (count, entries, 2): a node, and the step to the next one.
+
+    The last row is where the last step leads, so that it needs no cell of its own, and that is not always the last node.
+    """
+    steps: Any = np.diff(curves, axis=0)
+    nodes = np.concatenate([curves[:-1], curves[-2:-1] + steps[-1:]])
+    rows = np.stack([nodes, np.concatenate([steps, np.zeros_like(steps[-1:])])], axis=-1)
+    return np.ascontiguousarray(rows.swapaxes(0, 1))
 
 
 @device_function
-def _follow_four(arguments, nodes, first, entries):
-    """Follow a curve, which begins at `first`; one of two nodes is read once for four pixels."""
+def _follow(argument, rows, first, cells):
+    """Twin of `interpolate_curve` for an argument within 0 and 1: it may be bounded before it is scaled as well as after."""
+    position = multiply(argument, _F(cells))
+    cell = _I(position)
+    node, step = load_constant_two(rows, _I(_I(first + cell) << _I(1)))
+    return add(node, multiply(subtract(position, _F(cell)), step))
+
+
+@device_function
+def _follow_four(arguments, rows, first, entries):
+    """Follow a curve whose rows begin at `first`; one of two nodes is read once for four pixels."""
     one, two, three, four = arguments
     if entries == _I(2):
-        below = nodes[_U(first)]
-        step = subtract(nodes[_U(_I(first + _I(1)))], below)
+        node, step = load_constant_two(rows, _I(first << _I(1)))
         return (
-            add(below, multiply(one, step)),
-            add(below, multiply(two, step)),
-            add(below, multiply(three, step)),
-            add(below, multiply(four, step)),
+            add(node, multiply(one, step)),
+            add(node, multiply(two, step)),
+            add(node, multiply(three, step)),
+            add(node, multiply(four, step)),
         )
-    last_cell = _I(entries - _I(2))
+    cells = _I(entries - _I(1))
     return (
-        _follow(one, nodes, first, last_cell),
-        _follow(two, nodes, first, last_cell),
-        _follow(three, nodes, first, last_cell),
-        _follow(four, nodes, first, last_cell),
+        _follow(one, rows, first, cells),
+        _follow(two, rows, first, cells),
+        _follow(three, rows, first, cells),
+        _follow(four, rows, first, cells),
     )
 
 
@@ -79,8 +90,8 @@ def _mix_channels(red, green, blue, row):
 def find_guides(reds, greens, blues, guide):
     """Twin of `GuideTables.evaluate` for four colours within 0 and 1.
 
-    `guide` is a tuple: four numbers for each curve; the curves, one after the other; how many, and of how many entries;
-    the last curve, and its entries.
+    `guide` is a tuple: four numbers for each curve; the curves' rows, one curve after the other; how many curves, and of
+    how many entries; the rows of the last curve, and its entries.
     """
     mix, curves, count, entries, result, result_entries = guide
     # what is added to 0 keeps its value; the sign of a zero is lost in the next curve in any case

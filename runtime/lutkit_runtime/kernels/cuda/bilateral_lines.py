@@ -28,7 +28,7 @@ RUN_FIELDS = 3
 MARGIN = 3
 """Fractions before and after those of a row: four pixels that are read at once may begin or end in another row."""
 
-_I, _U, _F = np.int32, np.uint32, np.float32
+_I, _U, _W = np.int32, np.uint32, np.uint64
 
 
 def _make_change(depth: Depth, made: Depth) -> Any:
@@ -124,12 +124,12 @@ def _make_walk_over_quads(change: Any) -> Any:
             pixel = _I(_I(_I(begin >> _I(2)) + place) << _I(2))
             if pixel < end:
                 reds, greens, blues = load_twelve(samples, pixel, pixels)
-                at = _I(_I(pixel - line) + _I(MARGIN))
+                at = _W(_I(_I(pixel - line) + _I(MARGIN)))
                 xs = (
-                    fractions[_U(at)],
-                    fractions[_U(at + _I(1))],
-                    fractions[_U(at + _I(2))],
-                    fractions[_U(at + _I(3))],
+                    fractions[at],
+                    fractions[_W(at + _W(1))],
+                    fractions[_W(at + _W(2))],
+                    fractions[_W(at + _W(3))],
                 )
                 reds, greens, blues = change(reds, greens, blues, xs, row, rest)
                 if begin <= pixel and _I(pixel + _I(4)) <= end:
@@ -198,7 +198,8 @@ def make_slice(depth: Depth, layout: Layout, finishes: bool) -> Kernel:
     Its arguments, after the number of threads: samples, rows and columns of the piece; the grid, its rows, columns and
     depth; for every row of the piece the row of the grid before it, and the fraction; runs, see `RUN_FIELDS`, and how
     many; for every column the fraction, between two `MARGIN`; how many rows a task has; of the guide, four numbers for
-    each curve, the curves, how many and of how many entries, the last curve and its entries; a share of the result, the
+    each curve, the rows of the curves, how many curves and of how many entries, the rows of the last curve and its
+    entries; a share of the result, the
     rest being what the samples were, and whether that is so; the result.
 
     Parameters

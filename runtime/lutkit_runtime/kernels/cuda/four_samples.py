@@ -1,5 +1,7 @@
 # pyright: basic, reportAttributeAccessIssue=false
-"""Four neighbouring samples in one memory access: the widest that a GPU has. Imports numba-cuda and NumPy.
+"""Four neighbouring samples, or two, in one memory access. Imports numba-cuda and NumPy.
+
+Four are the widest that a GPU has.
 
 A pixel of four samples is one access, and so is a node of a cube with a fourth entry for nothing; four pixels of three
 samples are three. The samples must lie where the machine wants them: `fit_four` says whether they do.
@@ -33,6 +35,11 @@ def load_constant_four(array, at):
     return load_four(array, at)
 
 
+def load_constant_two(array, at):
+    """Return the samples from `at` on, which is even, int32, of an array that nobody writes at the same time."""
+    return array[at], array[at + _I(1)]
+
+
 def store_four(array, at, one, two, three, four):
     """Write samples from `at` on, which is a multiple of four, int32."""
     array[at] = one
@@ -52,26 +59,27 @@ def _declare_accesses() -> None:
     from numba.cuda import cgutils
     from numba.cuda.extending import intrinsic, overload
 
-    def point(context, builder, signature, arguments):
-        """Return a pointer to four samples, and how they must be aligned."""
+    def point(context, builder, signature, arguments, count=FOUR):
+        """Return a pointer to so many samples, and how they must be aligned."""
         array_type = signature.args[0]
         array = context.make_array(array_type)(context, builder, arguments[0])
         sample = context.get_data_type(array_type.dtype)
         place = builder.sext(arguments[1], ir.IntType(64))
         pointer = builder.gep(array.data, [place])
-        return builder.bitcast(pointer, ir.VectorType(sample, FOUR).as_pointer()), FOUR * array_type.dtype.bitwidth // 8
+        vector = ir.VectorType(sample, count).as_pointer()
+        return builder.bitcast(pointer, vector), count * array_type.dtype.bitwidth // 8
 
-    def declare_load(is_constant):
+    def declare_load(is_constant, count=FOUR):
         def load(typing_context, array, at):
             def generate(context, builder, signature, arguments):
-                pointer, alignment = point(context, builder, signature, arguments)
+                pointer, alignment = point(context, builder, signature, arguments, count)
                 vector = builder.load(pointer, align=alignment)
                 if is_constant:
                     vector.set_metadata("invariant.load", builder.module.add_metadata([]))
-                lanes = [builder.extract_element(vector, ir.IntType(32)(lane)) for lane in range(FOUR)]
+                lanes = [builder.extract_element(vector, ir.IntType(32)(lane)) for lane in range(count)]
                 return cgutils.pack_array(builder, lanes)
 
-            return types.UniTuple(array.dtype, FOUR)(array, types.int32), generate
+            return types.UniTuple(array.dtype, count)(array, types.int32), generate
 
         return intrinsic(load)
 
@@ -88,6 +96,7 @@ def _declare_accesses() -> None:
 
     load: Any = declare_load(is_constant=False)
     load_constant: Any = declare_load(is_constant=True)
+    load_two: Any = declare_load(is_constant=True, count=2)
     store: Any = intrinsic(declare_store)
 
     @overload(load_four, target="cuda")
@@ -97,6 +106,10 @@ def _declare_accesses() -> None:
     @overload(load_constant_four, target="cuda")
     def choose_constant_load(array, at):
         return lambda array, at: load_constant(array, at)
+
+    @overload(load_constant_two, target="cuda")
+    def choose_load_of_two(array, at):
+        return lambda array, at: load_two(array, at)
 
     @overload(store_four, target="cuda")
     def choose_store(array, at, one, two, three, four):
