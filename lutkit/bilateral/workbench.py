@@ -33,6 +33,8 @@ class BilateralWorkbench(PictureWorkbench):
                 f"recipe has monotonicity = {config.recipe.monotonicity}; {self._family.name} has no cubes whose steps "
                 "could decrease: set it to 0"
             )
+        if config.model.batch_norm and config.recipe.batch < 2:
+            raise DataError("a network with batch_norm needs batches of at least 2 pictures: set the recipe's batch")
 
     def make_model(self, config: AnyConfig, device: torch.device, *, low_precision: bool) -> BilateralModel:
         """Return a model to be trained."""
