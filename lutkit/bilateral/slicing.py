@@ -83,20 +83,22 @@ class _SliceAndApply(torch.autograd.Function):
         )
 
 
-def slice_and_apply_plainly(pictures: torch.Tensor, guides: torch.Tensor, grids: torch.Tensor) -> torch.Tensor:
+def slice_and_apply_plainly(
+    pictures: torch.Tensor, guides: torch.Tensor, grids: torch.Tensor, *, smoothing: float = 0.0
+) -> torch.Tensor:
     """Return what `slice_and_apply` does, by torch's own operations: on every device, and in float64 for float64.
 
-    Arguments, result and errors are those of `slice_and_apply`. Takes far more time and memory on a CPU; on CUDA the gradient
-    to the grids is summed in no fixed order.
+    Arguments, result and errors are those of `slice_and_apply`; `smoothing` as in `slice_plainly`. Takes far more time and
+    memory on a CPU; on CUDA the gradient to the grids is summed in no fixed order.
     """
     _check_pictures(pictures)
     _check_shapes(guides, grids, tuple(pictures.shape))
-    maps = slice_plainly(guides, grids).unflatten(1, (3, 4))
+    maps = slice_plainly(guides, grids, smoothing=smoothing).unflatten(1, (3, 4))
     red, green, blue = (pictures[:, None, channel] for channel in range(3))
     return (maps[:, :, 0] * red + maps[:, :, 2] * blue) + (maps[:, :, 1] * green + maps[:, :, 3])
 
 
-def slice_plainly(guides: torch.Tensor, grids: torch.Tensor) -> torch.Tensor:
+def slice_plainly(guides: torch.Tensor, grids: torch.Tensor, *, smoothing: float = 0.0) -> torch.Tensor:
     """Return the coefficients of every pixel of whole pictures, by torch's own operations.
 
     Fractions along rows and columns are rounded to float32 in float64, too: they are part of the definition.
@@ -106,11 +108,14 @@ def slice_plainly(guides: torch.Tensor, grids: torch.Tensor) -> torch.Tensor:
     guides : float32 or float64, (N, H, W)
     grids : likewise, (N, rows, columns, depth, 12) or (1, rows, columns, depth, 12)
         As in `slice_and_apply`.
+    smoothing : float
+        Distances t to a level count as the square root of t^2 + smoothing: 1e-8 in the released code of google/hdrnet, to
+        compare with it. Nothing is cut off at the ends then but the levels that are read.
 
     Returns
     -------
     (N, 12, H, W)
-        The values of `lutkit_runtime.bilateral.slice_grid`, for float32 bit for bit.
+        Without smoothing the values of `lutkit_runtime.bilateral.slice_grid`, for float32 bit for bit.
 
     Raises
     ------
@@ -131,7 +136,22 @@ def slice_plainly(guides: torch.Tensor, grids: torch.Tensor) -> torch.Tensor:
         index = columns * depth + levels
         return lines.gather(2, index[..., None].expand(-1, -1, -1, COEFFICIENTS))
 
-    next_column, next_level = (column + 1).clamp(max=columns - 1), (level + 1).clamp(max=depth - 1)
+    next_column = (column + 1).clamp(max=columns - 1)
+    if smoothing:
+        x = along_x[:, None]
+
+        def read(levels: torch.Tensor) -> torch.Tensor:
+            near = gather(column, levels)
+            return near + x * (gather(next_column, levels) - near)
+
+        place = guides * depth
+        lower_level = (place.detach() - 0.5).floor()
+        total = torch.zeros((), dtype=guides.dtype, device=guides.device)
+        for tap in (lower_level, lower_level + 1):
+            weight = (1 - ((tap + 0.5 - place).square() + smoothing).sqrt()).clamp(min=0)
+            total = total + weight[..., None] * read(tap.long().clamp(0, depth - 1))
+        return total.permute(0, 3, 1, 2)
+    next_level = (level + 1).clamp(max=depth - 1)
     near, deeper = gather(column, level), gather(column, next_level)
     across = gather(next_column, level) - near
     both = (gather(next_column, next_level) - deeper) - across
