@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from lutkit_runtime.kernels.cpu.colour_places import CHUNK
 from lutkit_runtime.kernels.cpu.compiling import compile_kernel
 from lutkit_runtime.kernels.cpu.dealing import take_next
-from lutkit_runtime.kernels.cpu.guide_places import find_guides
+from lutkit_runtime.kernels.cpu.guide_places import add_curve, bound, find_guides, place_arguments
 
 _D = np.float64
 _F = np.float32
@@ -39,43 +39,11 @@ def _read_units(pictures, first, step, units, at, count):
 
 
 @njit(error_model="numpy", forceinline=True)
-def _place_arguments(units, at, mix, row, high, positions, to, count):
-    """Write where the arguments of a curve lie on it: as in `find_guides`, but not brought within its ends."""
-    red, green, blue, one = mix[row], mix[row + _U(1)], mix[row + _U(2)], mix[row + _U(3)]
-    for x in range(count):
-        r, g, b = units[at + x], units[at + _CHUNK + x], units[at + _2CHUNKS + x]
-        argument = _F(_F(_F(_F(r * red) + _F(g * green)) + _F(b * blue)) + one)
-        positions[to + x] = argument * high
-
-
-@njit(error_model="numpy", forceinline=True)
-def _bound(position, cells):
-    inside = position if position > _0 else _0
-    return inside if inside < _F(cells) else _F(cells)
-
-
-@njit(error_model="numpy", forceinline=True)
 def _split(position, cells):
     """Twin of `split_position`."""
-    inside = _bound(position, cells)
+    inside = bound(position, _F(cells))
     cell = min(_I(inside), _I(cells - _I(1)))
     return cell, _F(inside - _F(cell))
-
-
-@njit(error_model="numpy", forceinline=True)
-def _add_values(nodes, base, cells, positions, to, totals, at, count):
-    """Add what a curve makes of positions to the totals, as `find_guides` does."""
-    if cells == _I(1):  # no cell to be found: the loop vectorises
-        below = nodes[base]
-        step = _F(nodes[base + _U(1)] - below)
-        for x in range(count):
-            totals[at + x] = totals[at + x] + _F(below + _F(_bound(positions[to + x], cells) * step))
-    else:
-        for x in range(count):
-            cell, fraction = _split(positions[to + x], cells)
-            row = base + _U(cell)
-            below = nodes[row]
-            totals[at + x] = totals[at + x] + _F(below + _F(fraction * _F(nodes[row + _U(1)] - below)))
 
 
 @njit(error_model="numpy", forceinline=True)
@@ -120,7 +88,7 @@ def _share_one_cell(nodes, base, positions, to, slopes, steps, at, sums, first, 
     for x in range(count):
         position, slope = positions[to + x], slopes[at + x]
         near += slope
-        far += slope * _bound(position, _I(1))
+        far += slope * bound(position, _1)
         steps[at + x] = slope * step if (position >= _0) & (position <= _1) else _0
     sums[first] += _D(near)
     sums[first + _U(1)] += _D(far)
@@ -267,12 +235,11 @@ def differentiate_guides(
                 guide = _U(picture * pixels + start)
                 _read_units(pictures, _U(picture * 3 * pixels + start), _U(pixels), units, at, count)
                 for x in range(count):
-                    positions[totals + x] = _0
                     slopes[to + x] = gradient[guide + x]
                 for curve in range(number):
                     own = place + curve * _CHUNK
-                    _place_arguments(units, at, mix, curve * _U(4), _F(cells), positions, own, count)
-                    _add_values(curves, curve * entries, cells, positions, own, positions, totals, count)
+                    place_arguments(units, at, _1, mix, curve * _U(4), _F(cells), positions, own, count)
+                    add_curve(curves, curve * entries, cells, positions, own, positions, totals, count, curve == _U(0))
                 for x in range(count):
                     positions[totals + x] = positions[totals + x] * _F(last)
                 _share_curve(

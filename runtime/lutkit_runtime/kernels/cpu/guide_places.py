@@ -36,50 +36,52 @@ def read_units(samples, first, source, peak, largest, units, at, alphas, to, cou
 
 
 @njit(error_model="numpy", forceinline=True)
-def _bound(value, high):
+def bound(value, high):
+    """Return a value brought within 0 and `high`."""
     inside = value if value < high else high
     return inside if value > _0 else _0
 
 
 @njit(error_model="numpy", forceinline=True)
-def _follow(nodes, base, cells, position):
-    """Twin of `interpolate_curve` from the position on."""
-    cell = min(_I(position), _I(cells - _I(1)))
-    row = base + _U(cell)
-    below = nodes[row]
-    return below + _F(_F(position - _F(cell)) * _F(nodes[row + _U(1)] - below))
-
-
-@njit(error_model="numpy", forceinline=True)
-def _find_arguments(units, at, peak, mix, row, high, places, to, count):
-    """Write positions on a curve, within 0 and `high`; without a peak the samples may lie outside 0 to 1."""
+def place_arguments(units, at, peak, mix, row, high, positions, to, count):
+    """Write where the arguments of a curve lie on it, ends not respected; without a peak samples may lie outside 0 to 1."""
     red, green, blue, one = mix[row], mix[row + _U(1)], mix[row + _U(2)], mix[row + _U(3)]
     for x in range(count):
         r, g, b = units[at + x], units[at + _CHUNK + x], units[at + _CHUNK + _CHUNK + x]
         if peak is None:
-            r, g, b = _bound(r, _1), _bound(g, _1), _bound(b, _1)
+            r, g, b = bound(r, _1), bound(g, _1), bound(b, _1)
         argument = _F(_F(_F(_F(r * red) + _F(g * green)) + _F(b * blue)) + one)
-        places[to + x] = _bound(argument * high, high)
+        positions[to + x] = argument * high
 
 
 @njit(error_model="numpy", forceinline=True)
-def _add_curve(nodes, base, cells, places, guides, to, count, first):
+def _follow(nodes, base, cells, position):
+    """Twin of `interpolate_curve` from the position on."""
+    inside = bound(position, _F(cells))
+    cell = min(_I(inside), _I(cells - _I(1)))
+    row = base + _U(cell)
+    below = nodes[row]
+    return below + _F(_F(inside - _F(cell)) * _F(nodes[row + _U(1)] - below))
+
+
+@njit(error_model="numpy", forceinline=True)
+def add_curve(nodes, base, cells, positions, to, totals, at, count, first):
     """Add the values of a curve at positions; the first curve starts the sum."""
     if cells == _I(1):  # no cell to be found: these loops vectorise
         below = nodes[base]
         step = _F(nodes[base + _U(1)] - below)
         if first:
             for x in range(count):
-                guides[to + x] = below + _F(places[to + x] * step)
+                totals[at + x] = below + _F(bound(positions[to + x], _1) * step)
         else:
             for x in range(count):
-                guides[to + x] = guides[to + x] + _F(below + _F(places[to + x] * step))
+                totals[at + x] = totals[at + x] + _F(below + _F(bound(positions[to + x], _1) * step))
     elif first:
         for x in range(count):
-            guides[to + x] = _follow(nodes, base, cells, places[to + x])
+            totals[at + x] = _follow(nodes, base, cells, positions[to + x])
     else:
         for x in range(count):
-            guides[to + x] = guides[to + x] + _follow(nodes, base, cells, places[to + x])
+            totals[at + x] = totals[at + x] + _follow(nodes, base, cells, positions[to + x])
 
 
 @njit(error_model="numpy", forceinline=True)
@@ -93,12 +95,12 @@ def find_guides(units, at, peak, mix, curves, result, places, guides, to, count)
     entries = _U(len(curves)) // number
     cells = _I(entries - _U(1))
     for curve in range(number):
-        _find_arguments(units, at, peak, mix, curve * _U(4), _F(cells), places, to, count)
-        _add_curve(curves, curve * entries, cells, places, guides, to, count, curve == _U(0))
+        place_arguments(units, at, peak, mix, curve * _U(4), _F(cells), places, to, count)
+        add_curve(curves, curve * entries, cells, places, to, guides, to, count, curve == _U(0))
     last = _I(len(result) - 1)
     for x in range(count):
-        places[to + x] = _bound(guides[to + x] * _F(last), _F(last))
-    _add_curve(result, _U(0), last, places, guides, to, count, True)
+        places[to + x] = guides[to + x] * _F(last)
+    add_curve(result, _U(0), last, places, to, guides, to, count, True)
 
 
 @njit(error_model="numpy", forceinline=True)
@@ -107,7 +109,7 @@ def find_levels(guides, at, depth, levels, count):
     cells = _I(depth - _I(1))
     last = max(cells - _I(1), _I(0))
     for x in range(count):
-        position = _bound(_F(_F(guides[at + x] * _F(depth)) - _F(0.5)), _F(cells))
+        position = bound(_F(_F(guides[at + x] * _F(depth)) - _F(0.5)), _F(cells))
         cell = min(_I(position), last)
         levels[at + x] = cell
         guides[at + x] = position - _F(cell)
