@@ -31,9 +31,11 @@ class CompiledSlicer:
     def __init__(self, bound: BoundSlice) -> None:
         self._shape: tuple[int, int, int] = bound.grid.shape[:3]
         self._grid = widen_grid(bound.grid).reshape(-1)
-        self._mix = np.ascontiguousarray(bound.guide.mix.T).reshape(-1)
-        self._curves = np.ascontiguousarray(bound.guide.curves.T).reshape(-1)
-        self._result = np.ascontiguousarray(bound.guide.result).reshape(-1)
+        # copies: what may not be written is another type to a compiled kernel
+        self._mix, self._curves, self._result = (
+            np.array(table.T, order="C").reshape(-1)
+            for table in (bound.guide.mix, bound.guide.curves, bound.guide.result)
+        )
 
     def finish(self, samples: Image, place: Place, out: Image, threads: int | None = None) -> None:
         """Write the colours at the depth of the samples, and the samples' alpha, into `out` of shape and type alike.
