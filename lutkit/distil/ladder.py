@@ -176,7 +176,8 @@ def explain(rung: Climbed, known: Survey, tolerance: float, above: str | None) -
     above : str or None
         Name of the next rung, None where there is none.
     """
-    reached = f"{rung.name}: {rung.held_out.psnr:.1f} dB on {len(rung.held_out.pictures)} unseen photos"
+    count = len(rung.held_out.pictures)
+    reached = f"{rung.name}: {rung.held_out.psnr:.1f} dB on {count} unseen photo{'' if count == 1 else 's'}"
     if rung.held_out.psnr >= tolerance:
         return f"{reached}, within the tolerance of {tolerance:g} dB: done"
     why = _tell_limit(rung.scope, known)
@@ -231,8 +232,8 @@ def _warn(chosen: Climbed, tolerance: float) -> list[str]:
         )
     if chosen.gap > LARGEST_GAP:
         warnings.append(
-            f"{chosen.name} knows its photos by heart: {chosen.seen.psnr:.1f} dB on those that it was fitted to, "
-            f"{chosen.held_out.psnr:.1f} dB on unseen ones, {chosen.gap:.1f} dB less; give it more photos with --data"
+            f"{chosen.name} is worth {chosen.gap:.1f} dB less on unseen photos ({chosen.held_out.psnr:.1f} dB) than on those "
+            f"that it was fitted to ({chosen.seen.psnr:.1f} dB): give it more photos, and more various ones, with --data"
         )
     return warnings
 

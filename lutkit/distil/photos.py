@@ -110,11 +110,15 @@ def choose_photos(
         paths = find_training_photos(data, val)
         out = list(hold_out(paths, data)) if val is None else []
         kept = [path for path in paths if path not in out]
-        fitted = gather(kept, data, f"{len(kept)} photos of {data.name or data}")
+        fitted = gather(kept, data, f"{_count(len(kept))} of {data.name or data}")
         if val is None:
-            return fitted, gather(out, data, f"{len(out)} photos held out of {data.name or data}")
+            return fitted, gather(out, data, f"{_count(len(out))} held out of {data.name or data}")
     shown = find_images(val)[:VALIDATION_PHOTOS]
-    return fitted, gather(shown, val, f"{len(shown)} photos of {val.name or val}")
+    return fitted, gather(shown, val, f"{_count(len(shown))} of {val.name or val}")
+
+
+def _count(photos: int) -> str:
+    return f"{photos} photo{'' if photos == 1 else 's'}"
 
 
 def _name_generated(

@@ -273,7 +273,9 @@ def _name_psnr(figures: PictureFigures) -> str:
 
 
 def _name_bytes(count: int) -> str:
-    return f"{count / 1e6:.1f} MB" if count >= 1e6 else f"{max(count / 1e3, 0.1):.0f} kB"
+    if count < 1000:
+        return f"{count} bytes"
+    return f"{count / 1e6:.1f} MB" if count >= 1e6 else f"{count / 1e3:.0f} kB"
 
 
 def _name_time(milliseconds: float | None) -> str:

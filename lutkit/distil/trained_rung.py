@@ -71,6 +71,8 @@ class TrainedRung:
             saturation=(1.0, 1.0),
             crop_ratio=(1.0, 1.0),
             flip=0.0,
+            # what depends on the place is another thing in a reduced picture
+            longest_side=0 if self.scope is Scope.PLACE else recipe.longest_side,
         )
         fitted, held_out = (pairs[0].input.parents[1] for pairs in (work.pairs.fitted, work.pairs.held_out))
         return RunConfig(

@@ -7,13 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_training import write_photos
 
+from lutkit.distil import photos
 from lutkit.distil.photos import choose_photos, make_variant, read_all
 from lutkit_runtime.errors import DataError
 
 
-def read(photos):
-    read_all(photos, lambda: None)
-    return [photos.read(number) for number in range(len(photos))]
+def read(chosen):
+    read_all(chosen, lambda: None)
+    return [chosen.read(number) for number in range(len(chosen))]
 
 
 def test_every_tenth_photo_is_held_out_and_names_tell_subfolders_apart(tmp_path):
@@ -34,11 +35,14 @@ def test_photos_of_val_are_not_fitted_to(tmp_path):
     assert held.names == ("photo0.png", "photo1.png")
 
 
-def test_generated_images_stand_in():
+def test_generated_images_stand_in(monkeypatch):
+    monkeypatch.setattr(photos, "GENERATED_PHOTOS", 12)
+    monkeypatch.setattr(photos, "GENERATED_SIDE", 80)
     fitted, held = choose_photos(None, None, seed=0, longest_side=64)
-    assert (len(fitted), len(held)) == (57, 7)
+    assert (len(fitted), len(held)) == (10, 2)
     assert not set(fitted.names) & set(held.names)
     assert fitted.read(0).shape == (64, 64, 3)
+    assert fitted.description == "10 generated images (seed 0)"
 
 
 def test_large_photos_are_reduced_and_cut_to_multiples(tmp_path):
@@ -64,8 +68,8 @@ def test_an_unreadable_photo_is_named(tmp_path):
     (tmp_path / "broken.jpg").write_bytes((tmp_path / "photo0.png").read_bytes()[:200])
     chosen = choose_photos(tmp_path, None, seed=0, longest_side=512)
     with pytest.raises(DataError, match=r"broken\.jpg: .*or remove it from the folder"):
-        for photos in chosen:
-            read(photos)
+        for part in chosen:
+            read(part)
 
 
 @settings(max_examples=30, deadline=None)

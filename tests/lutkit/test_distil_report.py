@@ -70,7 +70,7 @@ def test_reasons_name_figures_and_the_next_rung():
     low = make_climbed(held=40.0)
     line = explain(low, known, 40, "adaptive-3dlut")
     assert line == (
-        f"cube: {low.held_out.psnr:.1f} dB on 1 unseen photos, 40 dB are wanted; a colour map for the whole set can explain "
+        f"cube: {low.held_out.psnr:.1f} dB on 1 unseen photo, 40 dB are wanted; a colour map for the whole set can explain "
         "87.1% of the variance, at best 33.0 dB over all pixels: climbing to adaptive-3dlut"
     )
     adaptive = make_climbed("adaptive-3dlut", held=40.0, scope=Scope.PICTURE)
@@ -117,7 +117,7 @@ def test_a_student_that_knows_its_photos_by_heart_is_warned_of(tmp_path):
     assert lines == list(outcome.reasons)
     missed, by_heart = outcome.warnings
     assert missed.startswith("no rung is within the tolerance of 30 dB: low")
-    assert "100.0 dB on those that it was fitted to" in by_heart and "--data" in by_heart
+    assert "those that it was fitted to (100.0 dB)" in by_heart and "--data" in by_heart
     pairs = Pairs((fitted,), (), (fitted,), "1 photo", "1 photo")
     outcome = climb([_Rung("low"), _Rung("high")], work_on, make_survey(), 30, lines.append)
     assert [each.name for each in outcome.climbed] == ["low"] and outcome.warnings == ()
