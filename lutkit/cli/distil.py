@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
+from contextlib import nullcontext
 from pathlib import Path
 
 import click
@@ -109,7 +110,8 @@ def command(
 
         return choose_device(device)
 
-    if highest != "cube":
+    trains = highest != next(iter(_list_rungs()))
+    if trains:
         choose()  # a missing torch or GPU shows now, not after the first rung
     job = Job(
         teacher=open_teacher(sources, kind),
@@ -125,7 +127,8 @@ def command(
         seed=seed,
     )
     watch = Watch(say=lambda line: click.echo(line, err=True), show_progress=sys.stderr.isatty())
-    with report_interruption("the same command and --resume"):
+    # training alone leaves a checkpoint, and alone needs torch
+    with report_interruption("the same command and --resume") if trains else nullcontext():
         report = distil(job, choose, watch, resume=resume, overwrite=overwrite)
     for warning in report.outcome.warnings:
         click.echo(f"warning: {warning}", err=True)

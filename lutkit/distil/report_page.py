@@ -24,6 +24,7 @@ from PIL import Image
 from lutkit.distil.fidelity import Figures, PictureFigures
 from lutkit.distil.ladder import Climbed
 from lutkit.distil.report import Report
+from lutkit.evaluate import PERFECT_PSNR
 
 Image8 = NDArray[np.uint8]
 
@@ -183,9 +184,10 @@ def _draw_chart(report: Report) -> str:
     bars = [("photo as it is", known.untouched.psnr, None, None)]
     ceilings = {"set": known.of_set.ceiling, "picture": known.ceiling_of_pictures, "place": None}
     bars += [(each.name, each.held_out.psnr, each.seen.psnr, ceilings[each.scope.value]) for each in outcome.climbed]
-    values = [value for _, *three in bars for value in three if value is not None and math.isfinite(value)]
-    low = 5 * math.floor((min([*values, outcome.tolerance]) - 3) / 5)
-    high = 5 * math.ceil((max([*values, outcome.tolerance]) + 1) / 5)
+    # ceilings far beyond what was reached would leave no room for the rest
+    values = [value for _, unseen, seen, _ in bars for value in (unseen, seen, outcome.tolerance) if value is not None]
+    low = 5 * math.floor((min(values) - 3) / 5)
+    high = 5 * math.ceil((max(values) + 4) / 5)
     left, width, step = 130, 560, 34
     bottom = 8 + step * len(bars)
 
@@ -203,7 +205,7 @@ def _draw_chart(report: Report) -> str:
         shapes.append(f'<rect x="{left}" y="{top}" width="{place(unseen) - left:.1f}" height="14" class="{kind}"/>')
         if seen is not None:
             shapes.append(f'<rect x="{left}" y="{top + 16}" width="{place(seen) - left:.1f}" height="5" class="seen"/>')
-        if ceiling is not None and math.isfinite(ceiling):
+        if ceiling is not None and ceiling <= high:
             x = place(ceiling)
             shapes.append(
                 f'<path d="M{x:.1f} {top - 3}v27" class="ceiling"><title>at best {ceiling:.1f} dB</title></path>'
@@ -228,7 +230,8 @@ def _tell_explained(report: Report) -> str:
     adaptive = (
         ""
         if each is None or exact
-        else f" A colour map of its own for each picture could meet it to {each:.1f} dB on average."
+        else " A colour map of its own for each picture could meet it "
+        + ("exactly." if each > PERFECT_PSNR - 0.05 else f"to {each:.1f} dB on average.")
     )
     return (
         f'<div class="share"><div style="width:{100 * share:.2f}%"></div></div>'

@@ -1,6 +1,9 @@
 """Distillation from command to report: where it stops, why it climbs, what it refuses, and that it can be resumed."""
 
 import json
+import os
+import subprocess
+import sys
 
 import cv2
 import numpy as np
@@ -12,7 +15,7 @@ pytest.importorskip("onnxruntime")
 pytest.importorskip("onnx")
 
 from onnx_teachers import save_blur, save_exposure, save_gamma, save_halving
-from small_training import write_photos
+from small_training import ONE_THREAD, write_photos
 
 from lutkit.cli import main
 from lutkit.distil import ladder, speed
@@ -198,6 +201,26 @@ def test_nothing_is_overwritten_unasked(tmp_path, runner, data):
     assert result.exit_code == 0 and (tmp_path / "run" / "student.h5").is_file()
     result = distil(runner, *options, "--run", tmp_path / "none", "--resume")
     assert result.exit_code == 1 and "holds no distillation to go on with" in result.stderr
+
+
+def test_the_lowest_rung_needs_no_torch(tmp_path, data):
+    hide = "import sys; sys.modules['torch'] = None; from lutkit.cli import main; main(prog_name='lutkit')"
+    command = [sys.executable, "-c", hide, "distil", "warm-film", "--data", str(data), "--variants", "0"]
+    environment = {**os.environ, **ONE_THREAD}
+    for more, code, said in (
+        ("cube", 0, "wrote"),
+        ("adaptive-3dlut", 1, "needs torch: run pip install 'lutkit[train]'"),
+    ):
+        done = subprocess.run(
+            [*command, "--to", more, "--run", more],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert done.returncode == code and said in done.stderr, done.stderr
+    assert not (tmp_path / "adaptive-3dlut").exists()
 
 
 def test_wrong_usage(tmp_path, runner):
