@@ -15,6 +15,7 @@ from lutkit.colour.pictures import (
     Image,
     PairFolders,
     PictureCache,
+    check_sides,
     find_pair_folders,
     match_pairs,
     read_colours,
@@ -65,13 +66,14 @@ def gather_pictures(
     *,
     paired: bool = True,
     saturate: bool = True,
+    smallest: int = 1,
 ) -> Pictures:
     """Return pictures to train and to validate on.
 
     `data` holds pairs (see `find_pair_folders`) or good photos; without it, images are generated. Without `val`, which
     is read in the same way, every tenth picture of `data` is held out. Photos that lie below `val` are not trained on; of
     pairs, `val` may be the same folder, to see how closely they can be met. Raises DataError or ImageError where pictures
-    cannot be used.
+    cannot be used, those with a side below `smallest` pixels among them; photos to train on when they are first drawn.
     """
 
     def make_source(inputs: PictureCache | None, targets: PictureCache) -> PictureSource:
@@ -80,7 +82,9 @@ def gather_pictures(
     if data is None:
         photos = render_collection(seed, GENERATED_PHOTOS, GENERATED_SIDE)
         targets = PictureCache([lambda photo=photo: photo for photo in photos])
-        pairs, described = read_validation(val, task, recipe, seed) if val else (generated_pairs(task, seed), "")
+        pairs, described = (
+            read_validation(val, task, recipe, seed, smallest) if val else (generated_pairs(task, seed), "")
+        )
         described = described or "generated images"
         return Pictures(make_source(None, targets), pairs, f"{len(photos)} generated images (seed {seed})", described)
     folders = find_pair_folders(data)
@@ -90,14 +94,17 @@ def gather_pictures(
         paths = list(match_pairs(folders)) if paired else list(_list_apart(folders))
     held = [] if val or not paired else hold_out(paths, data, "photo" if folders is None else "pair")
     kept = [each for each in paths if each not in held]
-    pairs, described = read_validation(val, task, recipe, seed) if val else ([], "")
+    pairs, described = read_validation(val, task, recipe, seed, smallest) if val else ([], "")
     if held:
-        pairs = [_read_pair(before, after, task, recipe, seed, place) for place, (before, after) in enumerate(held)]
+        pairs = [
+            _read_pair(before, after, task, recipe, seed, place, smallest) for place, (before, after) in enumerate(held)
+        ]
         described = f"pictures held out of {data.name or data}"
     inputs = [before for before, _ in kept if before is not None]
     targets = [after for _, after in kept] if folders is None or paired else find_images(folders.targets)
     source = make_source(
-        _make_cache(inputs, recipe, read_colours) if inputs else None, _make_cache(targets, recipe, read_target)
+        _make_cache(inputs, recipe, read_colours, smallest) if inputs else None,
+        _make_cache(targets, recipe, read_target, smallest),
     )
     what = "photos" if folders is None else "pairs" if paired else f"and {len(targets)} pictures"
     return Pictures(source, pairs, f"{len(kept)} {what} of {data.name or data}", described)
@@ -109,23 +116,34 @@ def _list_apart(folders: PairFolders) -> list[tuple[Path, Path]]:
     return [(path, target) for path in find_images(folders.inputs)]
 
 
-def _make_cache(paths: list[Path], recipe: ColourRecipe, read: Callable[[Path, int], Image]) -> PictureCache:
-    return PictureCache([lambda path=path: read(path, recipe.longest_side) for path in paths])
+def _make_cache(
+    paths: list[Path], recipe: ColourRecipe, read: Callable[[Path, int], Image], smallest: int
+) -> PictureCache:
+    return PictureCache(
+        [lambda path=path: check_sides(path, read(path, recipe.longest_side), smallest) for path in paths]
+    )
 
 
-def read_validation(folder: Path, task: Task, recipe: ColourRecipe, seed: int) -> tuple[list[Pair], str]:
-    """Return the pairs of a folder (see `find_pair_folders`), or its photos as pairs, and what they are."""
+def read_validation(
+    folder: Path, task: Task, recipe: ColourRecipe, seed: int, smallest: int = 1
+) -> tuple[list[Pair], str]:
+    """Return the pairs of a folder (see `find_pair_folders`), or its photos as pairs, and what they are.
+
+    Raises DataError or ImageError where pictures cannot be used, those with a side below `smallest` pixels among them.
+    """
     folders = find_pair_folders(folder)
     paths = [(None, path) for path in find_images(folder)] if folders is None else match_pairs(folders)
     pairs = [
-        _read_pair(before, after, task, recipe, seed, place)
+        _read_pair(before, after, task, recipe, seed, place, smallest)
         for place, (before, after) in enumerate(paths[:VALIDATION_PHOTOS])
     ]
     return pairs, f"{'photos' if folders is None else 'pairs'} of {folder.name or folder}"
 
 
-def _read_pair(before: Path | None, after: Path, task: Task, recipe: ColourRecipe, seed: int, place: int) -> Pair:
-    target = read_target(after, recipe.longest_side)
+def _read_pair(
+    before: Path | None, after: Path, task: Task, recipe: ColourRecipe, seed: int, place: int, smallest: int
+) -> Pair:
+    target = check_sides(after, read_target(after, recipe.longest_side), smallest)
     if before is None:
         return Pair(after.stem, task.degrade(target, np.random.default_rng([seed, place])), task.aim(target))
     picture = read_colours(before, recipe.longest_side)

@@ -215,7 +215,13 @@ def gather_for(config: AnyConfig) -> Pictures:
         config.seed,
         paired=learns_from_pairs(config),
         saturate=getattr(config.model, "colour_space", "sRGB") != "XYZ",
+        smallest=find_smallest(config),
     )
+
+
+def find_smallest(config: AnyConfig) -> int:
+    """Return how many pixels the sides of a picture must have: as many as a grid has places, where there is one."""
+    return getattr(config.model, "spatial", 1)
 
 
 def score(restore: Restore, pairs: Sequence[Pair], config: AnyConfig) -> float:
@@ -232,7 +238,7 @@ def _find_pairs(config: AnyConfig, val: Path | None) -> tuple[list[Pair], str]:
     """Return the pairs to compare on and what they are, without the training data where that can be."""
     val = val or (Path(config.val) if config.val else None)
     if val is not None:
-        return read_validation(val, config.task, config.recipe, config.seed)
+        return read_validation(val, config.task, config.recipe, config.seed, find_smallest(config))
     if config.data and not learns_from_pairs(config):
         return [], ""
     if config.data and not Path(config.data).is_dir():

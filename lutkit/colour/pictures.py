@@ -75,6 +75,17 @@ def read_target(path: Path, longest_side: int = 0) -> Image:
     return picture if picture.dtype == np.uint8 else halve_depth(picture)
 
 
+def check_sides(path: Path, picture: Image, smallest: int) -> Image:
+    """Return a picture (H, W, 3); raises DataError, naming its file, where a side is shorter than `smallest` pixels."""
+    height, width = picture.shape[:2]
+    if min(height, width) < smallest:
+        raise DataError(
+            f"{path} has {width}x{height} pixels once it is reduced, and a grid of {smallest} x {smallest} places needs as "
+            "many: leave it out, or set model.spatial or recipe.longest_side in a --config file"
+        )
+    return picture
+
+
 def read_colours(path: Path, longest_side: int = 0) -> Image:
     """Return a picture (H, W, 3) uint8 or uint16, gray ones as three equal channels, without alpha.
 
