@@ -90,7 +90,7 @@ def test_storage_costs_what_is_said_and_finetuning_wins_back_what_is_lost(run, p
     assert set(parts.storages.values()) == {Storage.INT8, Storage.FLOAT32} and parts.storages["mix"] is Storage.FLOAT32
     assert 0 < fidelity.table_error <= max(coding.step for coding in parts.codings.values()) / 2 * 1.001
     values = parts.decode(artefact.tables)
-    values["columns"][0] *= 0.97  # darker everywhere: something to be won back
+    values["columns"][0] *= 0.88  # darker everywhere: something to be won back
     worse = Artefact(*store_values(artefact.program, values, artefact.tables), artefact.provenance)
     recipe = msgspec.structs.replace(RECIPE, steps=60, validate_every=20, learning_rate=1e-3)
     job = FinetuneJob(worse, make_task("detail", 1), recipe, photos, photos, 0, tmp_path / "better.h5")
@@ -98,7 +98,7 @@ def test_storage_costs_what_is_said_and_finetuning_wins_back_what_is_lost(run, p
     write_finetuned(job, result, overwrite=False)
     better = read_artefact(job.output)
     assert find_parts(better.program).storages == parts.storages
-    assert result.fidelity.after > result.fidelity.before + 1
+    assert result.fidelity.after > result.fidelity.before + 2
     assert better.provenance["history"][-1]["finetuned_psnr"] == pytest.approx(result.fidelity.after, abs=1e-3)
 
 
