@@ -16,9 +16,10 @@ from torch.autograd.function import once_differentiable
 from lutkit.bilateral.networks import CurveGuide, PointwiseGuide, start_columns
 from lutkit.bilateral.slicing import evaluate_guides, slice_and_apply
 from lutkit.colour.picture_model import PictureModel
-from lutkit.families.hdrnet import CURVE_ENTRIES, SIDE, HdrnetConfig, network
+from lutkit.families.hdrnet import CURVE_ENTRIES, RESULT_ENTRIES, SIDE, HdrnetConfig, network
 from lutkit.recipe import ColourRecipe
 from lutkit_runtime.bilateral import COEFFICIENTS
+from lutkit_runtime.errors import DataError
 from lutkit_runtime.onnx_network import OnnxNetwork
 from lutkit_runtime.ops import GridFusion, Predictor
 from lutkit_runtime.ops.predictor import hold_positions, sample_thumbnail
@@ -43,6 +44,7 @@ class BilateralModule(torch.nn.Module):
         super().__init__()
         places = config.spatial**2
         self.grid_shape = (config.spatial, config.spatial, config.levels)
+        self._normalises = config.batch_norm
         self.network = network(config, SIDE, config.terms * places)
         near = config.start == "identity"
         columns = start_columns(config.terms, config.levels, identity=near, spread=IDENTITY_SPREAD if near else 1.0)
@@ -50,10 +52,19 @@ class BilateralModule(torch.nn.Module):
         if config.guide == "curves":
             self.guide: torch.nn.Module = CurveGuide(entries=CURVE_ENTRIES)
         else:
-            self.guide = PointwiseGuide(hidden=config.guide_shape[0])
+            self.guide = PointwiseGuide(hidden=config.guide_shape[0], entries=RESULT_ENTRIES)
 
     def predict(self, pictures: Sequence[torch.Tensor]) -> torch.Tensor:
-        """Return the weights (N, terms, places) of pictures."""
+        """Return the weights (N, terms, places) of pictures.
+
+        Raises DataError where a network with batch normalisation is to be trained on one picture: several processes
+        share a batch, and each normalises its own part.
+        """
+        if self._normalises and self.training and len(pictures) < 2:
+            raise DataError(
+                "a network with batch_norm needs at least 2 pictures of a batch in each process: raise the recipe's batch, "
+                "or start fewer processes"
+            )
         return self.network(torch.stack([shrink_nearest(picture, SIDE) for picture in pictures])).flatten(2)
 
     def make_columns(self) -> torch.Tensor:

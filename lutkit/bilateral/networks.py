@@ -20,7 +20,6 @@ TERMS_PER_WIDTH = 8
 """Channels of the prediction for each channel of the first layer."""
 
 SIGMOID_REACH = 8.0
-SIGMOID_ENTRIES = 1025
 """The sigmoid is a table over -8 to 8. Beyond, it is within 0.0004 of its end, where a grid has no more levels."""
 
 SMALLEST_REACH = 1e-3
@@ -178,17 +177,20 @@ class PointwiseGuide(nn.Module):
     ----------
     hidden : int
         Published: 16.
+    entries : int
+        Nodes of the table that the sigmoid becomes.
     """
 
-    def __init__(self, hidden: int = 16) -> None:
+    def __init__(self, hidden: int = 16, entries: int = 1025) -> None:
         super().__init__()
+        self._entries = entries
         self.first = nn.Linear(3, hidden, bias=False)
         self.norm = nn.BatchNorm1d(hidden)
         self.last = nn.Linear(hidden, 1)
         _initialise(self)
 
     def tables(self, pictures: Sequence[torch.Tensor] | None = None) -> Tables:
-        """Return mix (4, hidden), curves (2, hidden) and result (1025, 1), which carry gradients.
+        """Return mix (4, hidden), curves (2, hidden) and result (entries, 1), which carry gradients.
 
         Parameters
         ----------
@@ -216,7 +218,7 @@ class PointwiseGuide(nn.Module):
         # the sum from -8 to 8 becomes 0 to 1; a curve is a ReLU because arguments below 0 count as 0
         ends = self.last.weight[0] * reach / (2 * SIGMOID_REACH)
         start = (self.last.bias + SIGMOID_REACH) / (2 * SIGMOID_REACH)
-        sums = torch.linspace(-SIGMOID_REACH, SIGMOID_REACH, SIGMOID_ENTRIES, dtype=mix.dtype, device=mix.device)
+        sums = torch.linspace(-SIGMOID_REACH, SIGMOID_REACH, self._entries, dtype=mix.dtype, device=mix.device)
         return mix, _lift(torch.stack((torch.zeros_like(ends), ends)), start), torch.sigmoid(sums)[:, None]
 
     def _observe(self, pictures: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:

@@ -149,6 +149,16 @@ def test_what_cannot_be_trained_is_refused_before_anything_is_read(tmp_path, cha
         train(Run(tmp_path / "run"), config, CPU, QUIET)
 
 
+def test_one_picture_of_a_shared_batch_is_too_few_for_batch_normalisation():
+    """Several processes share a batch: the recipe cannot tell how many pictures each has."""
+    module = BilateralModule(msgspec.structs.replace(CONFIG, batch_norm=True))
+    pictures = list(torch.rand(2, 3, 9, 8))
+    assert module.predict(pictures).shape == (2, CONFIG.terms, 64)
+    with pytest.raises(DataError, match="at least 2 pictures of a batch in each process"):
+        module.predict(pictures[:1])
+    assert module.eval().predict(pictures[:1]).shape == (1, CONFIG.terms, 64)
+
+
 def test_a_photo_smaller_than_the_grid_is_named(tmp_path):
     write_photos(tmp_path / "photos", count=3, side=64)
     cv2.imwrite(str(tmp_path / "photos" / "stamp.png"), np.zeros((7, 30, 3), np.uint8))
