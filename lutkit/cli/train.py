@@ -46,6 +46,7 @@ class _Windows(click.ParamType):
         "lutkit train mulut --rc 5,7,3 --run runs/windows",
         "lutkit train tiny-lut --run runs/tiny",
         "lutkit train adaptive-3dlut --data pairs --run runs/retouch",
+        "lutkit train hdrnet --task detail --data photos --run runs/detail",
         "lutkit train --resume",
     ),
 )
@@ -97,11 +98,11 @@ def command(run: Path, device: str, tensorboard: bool, resume: bool, overwrite: 
     """Train the networks of a model.
 
     FAMILY is mulut (the default: tables of several pixels, in stages), sr-lut (one such table), rclut (wide windows of
-    small tables before them), tiny-lut (tables of single values, the smallest and fastest) or adaptive-3dlut
-    (retouching). The run folder receives the networks, a log and
-    checkpoints; stopping with Ctrl-C leaves a checkpoint, from which --resume goes on as if nothing had happened. For
-    adaptive-3dlut, --data is a folder with the folder input and one other, which hold pictures of the same names before
-    and after, or a folder of good photos, which are spoilt in many ways. Next: lutkit transfer.
+    small tables before them), tiny-lut (tables of single values, the smallest and fastest), adaptive-3dlut
+    (retouching) or hdrnet (retouching by place and brightness, or local contrast). The run folder receives the networks,
+    a log and checkpoints; stopping with Ctrl-C leaves a checkpoint, from which --resume goes on as if nothing had
+    happened. For the last two, --data is a folder with the folder input and one other, which hold pictures of the same
+    names before and after, or a folder of good photos, of which the task makes pairs. Next: lutkit transfer.
     """
     from lutkit.cli.training import make_config, report_interruption, watch_of
     from lutkit.parallel import join_crew

@@ -142,7 +142,8 @@ workbench = "lutkit.colour.workbench:ColourWorkbench"
 def check_task(task: str) -> None:
     """Raise DataError for a task other than retouching."""
     if task != "retouch":
-        raise DataError(f"{name} retouches pictures and cannot learn task '{task}': leave --task out, or train mulut")
+        other = "hdrnet" if task == "detail" else "mulut"
+        raise DataError(f"{name} retouches pictures and cannot learn task '{task}': leave --task out, or train {other}")
 
 
 def configure(preset: str, task: str | None) -> AdaptiveConfig:

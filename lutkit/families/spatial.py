@@ -154,7 +154,7 @@ def check_task(task: str) -> None:
     if task not in TASKS:
         raise DataError(
             f"task '{task}' cannot be learned by tables of samples: use one of {', '.join(TASKS)}; adaptive-3dlut "
-            "learns retouch"
+            "learns retouch, hdrnet learns retouch and detail"
         )
 
 

@@ -172,6 +172,8 @@ def test_resume_without_a_run_or_checkpoint_is_refused(trained):
         (["train", "mulut", "--task", "retouch"], "task 'retouch'"),
         (["train", "sr-lut", "--task", "retouch"], "task 'retouch'"),
         (["train", "adaptive-3dlut", "--task", "sr"], "task 'sr'"),
+        (["train", "adaptive-3dlut", "--task", "detail"], "train hdrnet"),
+        (["train", "mulut", "--task", "detail"], "hdrnet learns retouch and detail"),
         (["train", "--preset", "slow"], "slow"),
         (["train", "rc-lut"], "'rc-lut' is not one of mulut, sr-lut"),
         (["train", "--frobnicate"], "--frobnicate"),
