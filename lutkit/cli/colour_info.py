@@ -38,6 +38,7 @@ def _describe(op: Op, artefact: Artefact) -> dict[str, Any]:
         Predictor,
         TableFusion,
     )
+    from lutkit_runtime.table_coding import TableCoding
 
     match op:
         case Predictor():
@@ -56,12 +57,13 @@ def _describe(op: Op, artefact: Artefact) -> dict[str, Any]:
             }
         case BilateralSlice():
             curves, result = op.guide.curves, op.guide.result
+            codings = {op.guide.mix: TableCoding(), curves.slot: curves.coding, result.slot: result.coding}
             return {
                 "guide": {
                     "curves": op.guide.count,
                     "entries": curves.entries,
                     "result_entries": result.entries,
-                    "tables": [_describe_table(each.slot, each.coding, artefact) for each in (curves, result)],
+                    "tables": [_describe_table(slot, coding, artefact) for slot, coding in codings.items()],
                 }
             }
         case TableFusion():

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+from bilateral_models import make_bilateral
 from click.testing import CliRunner
 from colour_models import break_network, expect_weights, identity_nodes, make_adaptive, make_chain, make_look
 from fast_backends import FAST_BACKENDS
@@ -306,6 +307,38 @@ def test_info_tells_the_parts_of_adaptive_models_and_chains(run, tmp_path):
     text = run("info", "c.h5").stdout
     for words in ("step 2, colour matrix", "17 nodes", "-0.1 to 1.2, 0 to 1, 0 to 1.5", "int8"):
         assert words in text
+
+
+def test_info_tells_grids_and_guides_with_every_table(run, tmp_path):
+    artefact = make_bilateral()
+    write_artefact(tmp_path / "m.h5", artefact)
+    predictor, fusion, sliced, _ = json.loads(run("info", "m.h5", "--json").stdout)["steps"]
+    named = {table["slot"]: table["bytes"] for table in (fusion["table"], *sliced["guide"]["tables"])}
+    assert named | {predictor["slot"]: predictor["bytes"]} == {
+        slot: table.nbytes for slot, table in artefact.tables.items()
+    }
+    text = run("info", "m.h5").stdout
+    for words in ("step 3, bilateral slice", "3 x 2 places, 4 levels", *artefact.tables.keys() - {"predictor"}):
+        assert words in text
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["export", "m.h5", "--to", "cube", "-o", "made.cube"],
+        ["lint", "m.h5"],
+        ["resize", "m.h5", "--size", "5", "-o", "made.cube"],
+        ["diff", "m.h5", "m.h5"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_no_lut_holds_a_model_of_places(run, tmp_path, command):
+    write_artefact(tmp_path / "m.h5", make_bilateral())
+    result = run(*command)
+    assert result.exit_code == 1
+    assert "changes a colour by its place in the picture" in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert not list(tmp_path.glob("made*"))
 
 
 def test_info_shows_models_whose_network_is_broken(run, tmp_path):
