@@ -1,4 +1,7 @@
-"""The parts of a program that slices a bilateral grid, and new values for its tables in place. Imports the runtime only."""
+"""The parts of a program that slices a bilateral grid, and new values for its tables in place.
+
+Imports the runtime, and what programs of fused tables have in common with it.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from lutkit.colour.parts import find_strength
 from lutkit_runtime.errors import DataError
-from lutkit_runtime.ops import BilateralSlice, Blend, GridFusion, Op, Predictor
+from lutkit_runtime.ops import BilateralSlice, GridFusion, Op, Predictor
 from lutkit_runtime.program import Program
 from lutkit_runtime.table_coding import Storage, TableCoding, encode_table
 
@@ -75,23 +79,13 @@ def find_parts(program: Program) -> Parts:
         case (Predictor() as predictor, GridFusion() as fusion, BilateralSlice() as sliced, *rest) if (
             predictor.input == sliced.input == program.input
         ):
-            strength = _find_strength(program, sliced, rest)
+            strength = find_strength(program, sliced.output, rest)
             if strength is not None:
                 return Parts(predictor, fusion, sliced, strength)
     raise DataError(
         "finetuning knows models that predict a bilateral grid, slice it and blend; this one does something else: "
         "finetune the model that it was made of"
     )
-
-
-def _find_strength(program: Program, sliced: BilateralSlice, rest: list[Op]) -> float | None:
-    """Return how strongly the changed picture is mixed in by default, None where the last ops do something else."""
-    match rest:
-        case []:
-            return 1.0
-        case [Blend() as blend] if (blend.base, blend.changed) == (program.input, sliced.output):
-            return program.fill_parameters({})[blend.amount]
-    return None
 
 
 def store_values(

@@ -47,7 +47,7 @@ def find_parts(program: Program) -> Parts:
             ColourLookup(curves=None, cube=Cube(fused=True) as cube) as lookup,
             *rest,
         ) if predictor.input == lookup.input == program.input and cube.domain == Domain():
-            strength = _find_strength(program, lookup, rest)
+            strength = find_strength(program, lookup.output, rest)
             if strength is not None:
                 return Parts(predictor, fusion, cube, strength)
     raise DataError(
@@ -56,12 +56,12 @@ def find_parts(program: Program) -> Parts:
     )
 
 
-def _find_strength(program: Program, lookup: ColourLookup, rest: list[Op]) -> float | None:
-    """Return how strongly the looked-up picture is mixed in by default, None where the last ops do something else."""
+def find_strength(program: Program, changed: str, rest: list[Op]) -> float | None:
+    """Return how strongly a changed picture is mixed in by default, None where the last ops do something else."""
     match rest:
         case []:
             return 1.0
-        case [Blend() as blend] if (blend.base, blend.changed) == (program.input, lookup.output):
+        case [Blend() as blend] if (blend.base, blend.changed) == (program.input, changed):
             return program.fill_parameters({})[blend.amount]
     return None
 
