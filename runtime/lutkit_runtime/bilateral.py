@@ -38,7 +38,7 @@ class Place:
 
 @dataclass(frozen=True)
 class GuideTables:
-    """What makes a guide of a colour: place = result(sum over j of curve_j(mix_j (r, g, b, 1))), 0 to 1.
+    """What makes a guide of a colour: guide = result(sum over j of curve_j(mix_j (r, g, b, 1))), 0 to 1.
 
     Parameters
     ----------
