@@ -8,6 +8,7 @@ file is opened.
 from __future__ import annotations
 
 import importlib
+import re
 import threading
 from pathlib import Path
 from typing import Any
@@ -90,9 +91,15 @@ def open_network(path: Path) -> OnnxTeacher:
     """
     if not path.is_file():
         raise DataError(f"there is no file {path}: check the name")
+    weight_files = _find_weight_files(path)
+    for file in weight_files:
+        if not file.is_file():
+            raise DataError(
+                f"{path} keeps weights in {file}, which is not there: copy both together, or export it again"
+            )
     session = _open_session(path, None)
     _check_ends(path, session)
-    network = OnnxTeacher(path, session, _find_weight_files(path))
+    network = OnnxTeacher(path, session, weight_files)
     network.multiple = _find_multiple(path, network)
     return network
 
@@ -128,9 +135,10 @@ def _check_ends(path: Path, session: Any) -> None:
             continue  # exporters may leave it open; what comes out is seen when it runs
         if len(shape) != _RANK:
             raise DataError(f"{path} {verb} arrays of {len(shape)} axes, four are needed (1, 3, H, W): {_REMEDY}")
-        if shape[1] not in (3, None):
+        if shape[1] not in (3, None) or (shape[1] is None and shape[3] == 3):
             places = "; it has the channels last" if shape[3] == 3 else ""
-            raise DataError(f"{path} {verb} {shape[1]} channels, 3 are needed (RGB){places}: {_REMEDY}")
+            found = f"{shape[1] or 'any number of'} channel{'' if shape[1] == 1 else 's'}"
+            raise DataError(f"{path} {verb} {found}, 3 are needed (RGB){places}: {_REMEDY}")
         if shape[0] not in (1, None):
             raise DataError(f"{path} {verb} {shape[0]} pictures at once, one is needed: {_REMEDY}")
     height, width = (length if isinstance(length, int) else "any" for length in inputs[0].shape[2:])
@@ -180,7 +188,10 @@ def _probe(path: Path, network: OnnxTeacher, multiple: int, sides: tuple[int, in
 def _find_weight_files(path: Path) -> tuple[Path, ...]:
     """Return the files that hold weights of a network beside it, as exporters make them for large ones."""
     onnx: Any = importlib.import_module("onnx")
-    graph = onnx.load(str(path), load_external_data=False).graph
+    try:
+        graph = onnx.load(str(path), load_external_data=False).graph
+    except Exception:  # of protobuf's many: ONNX Runtime says what is wrong with the file
+        return ()
     names = {
         entry.value
         for tensor in graph.initializer
@@ -198,4 +209,7 @@ def _name_size(shape: tuple[int, ...]) -> str:
 def _shorten(error: Exception) -> str:
     """Return what a library says, on one line and not endlessly."""
     text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= 160 else text[:157] + "..."
+    text = re.sub(r"\[ONNXRuntimeError\] : \d+ : \w+ : |Load model from .*? failed: ?", "", text)
+    # places in the library's own source, with the function's signature, hide what went wrong
+    text = re.sub(r"/\S*onnxruntime\S*\.(?:cc|h):\d+ .*?(?<!\()\)(?: const)? (?=\S)", "", text)
+    return text if len(text) <= 200 else f"{text[:97]} ... {text[-97:]}"  # often it says at the end what is needed

@@ -166,8 +166,8 @@ def _check_program(program: Program, description: str) -> None:
     """Raise DataError for a model that changes the size of pictures or works on others than sRGB."""
     if program.scale != 1:
         raise DataError(
-            f"{description} makes pictures {program.scale} times as large, but distilling needs a teacher that keeps their "
-            "size: name a model that retouches, denoises or deblocks"
+            f"{description}: pictures come out {program.scale} times as large, but distilling needs a teacher that keeps their "
+            "size; name a model that retouches, denoises or deblocks"
         )
     if program.colour_space != "sRGB":
         raise DataError(

@@ -116,9 +116,32 @@ def _cut(path: Path) -> Path:
     return path
 
 
+def _without_weights(path: Path) -> Path:
+    onnx.save_model(
+        onnx.load(str(save_gamma(path))),
+        str(path),
+        save_as_external_data=True,
+        location="gone.bin",
+        size_threshold=0,
+        convert_attribute=True,
+    )
+    (path.parent / "gone.bin").unlink()
+    return path
+
+
+def _from_the_future(path: Path) -> Path:
+    model = onnx.load(str(save_gamma(path)))
+    model.opset_import[0].version = 99
+    onnx.save(model, str(path))
+    return path
+
+
 BAD = {
-    "one channel": (lambda path: identity_between(path, [1, 1, "H", "W"]), "takes 1 channels, 3 are needed"),
-    "channels last": (lambda path: identity_between(path, [1, "H", "W", 3]), "takes"),
+    "one channel": (lambda path: identity_between(path, [1, 1, "H", "W"]), "takes 1 channel, 3 are needed"),
+    "channels last": (lambda path: identity_between(path, [1, "H", "W", 3]), "it has the channels last"),
+    "channels last, fixed": (lambda path: identity_between(path, [1, 64, 64, 3]), "it has the channels last"),
+    "weights gone": (_without_weights, "which is not there: copy both together"),
+    "newer operators": (_from_the_future, "is till opset"),
     "fixed size": (
         lambda path: identity_between(path, [1, 3, 256, 192]),
         "takes pictures of 192x256 (width x height) only",

@@ -105,7 +105,7 @@ def test_built_in_models_answer_as_apply_does(name):
 
 
 def test_models_that_enlarge_are_refused():
-    with pytest.raises(DataError, match=r"sr-x4 makes pictures 4 times as large.*keeps their size"):
+    with pytest.raises(DataError, match=r"sr-x4: pictures come out 4 times as large.*keeps their size"):
         open_teacher(["sr-x4"])
 
 
