@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterable
 from contextlib import nullcontext
@@ -28,6 +29,13 @@ def _list_kinds() -> Iterable[str]:
     return IMPORTERS
 
 
+def _check_number(context: click.Context, option: click.Parameter, value: float) -> float:
+    """Return a value that is a number: no comparison with a range refuses what is none."""
+    if math.isnan(value):
+        raise click.BadParameter(f"{value} is no number")
+    return value
+
+
 @click.command(
     no_args_is_help=True,
     epilog=examples(
@@ -46,6 +54,7 @@ def _list_kinds() -> Iterable[str]:
 @click.option(
     "--tolerance",
     type=click.FloatRange(1, 100),
+    callback=_check_number,
     default=DEFAULT_TOLERANCE,
     show_default=True,
     help="Mean PSNR to the teacher on unseen photos that is near enough, in dB.",
@@ -94,6 +103,7 @@ def command(
     for each picture, a grid of colour maps for each picture), until one is within the tolerance on photos that none has seen.
     The folder receives report.html and report.json. Next: lutkit apply -m runs/distil/student.h5.
     """
+    from lutkit.cli.import_ import check_artefact_name
     from lutkit.cli.training import check_output, report_interruption
     from lutkit.distil.distillation import Job, distil
     from lutkit.distil.teacher import open_teacher
@@ -102,6 +112,7 @@ def command(
     if len(sources) > 1 and kind is None:
         raise click.UsageError("TEACHER is one model; several files need --as, which says what they are together")
     if output is not None:
+        check_artefact_name(output, "distil")
         check_output(output, overwrite=overwrite)
     highest = highest or list(_list_rungs())[-1]
 

@@ -110,7 +110,7 @@ def command(
     click.echo(f"{output}: {program.family} for {program.task}{enlarging}", err=True)
 
 
-def check_artefact_name(path: Path) -> None:
+def check_artefact_name(path: Path, command: str = "import") -> None:
     """Raise FormatError where the suffix of an artefact stands for a colour LUT or a picture, which it is not."""
     from lutkit.images import readable_suffixes, supported_suffixes
     from lutkit.lut_suffixes import LUT_KINDS
@@ -120,7 +120,7 @@ def check_artefact_name(path: Path) -> None:
     if suffix in {*LUT_KINDS, *readable_suffixes(), *supported_suffixes()}:
         what = "a colour LUT" if LUT_KINDS.get(suffix) in ("cube", "ocio") else "a picture"
         raise FormatError(
-            f"{path}: import writes an artefact, and {suffix} files hold {what}: name it {path.with_suffix('.h5').name}"
+            f"{path}: {command} writes an artefact, and {suffix} files hold {what}: name it {path.with_suffix('.h5').name}"
         )
 
 

@@ -11,8 +11,8 @@ from typing import Any
 from lutkit.distil.fidelity import Image8
 from lutkit.distil.folder import Settings
 from lutkit.distil.ladder import Outcome, climb, list_rungs, make_folder, sign, survey
-from lutkit.distil.pairs import Pairs, ask_teacher
-from lutkit.distil.photos import choose_photos
+from lutkit.distil.pairs import Pairs, ask_teacher, read_photos
+from lutkit.distil.photos import choose_photos, make_text
 from lutkit.distil.report import Report, render_json
 from lutkit.distil.report_page import choose_shown, render_html
 from lutkit.distil.rung import Rung, Work
@@ -69,7 +69,7 @@ def distil(
 ) -> Report:
     """Distil a teacher and write the student and the report.
 
-    Nothing is written before the photos have been found.
+    Nothing is written before all photos have been read.
 
     Parameters
     ----------
@@ -93,17 +93,21 @@ def distil(
     teacher, folder = job.teacher, make_folder(job.run)
     photos = choose_photos(job.data, job.val, seed=job.seed, longest_side=job.longest_side, multiple=teacher.multiple)
     settings = Settings(
-        teacher=teacher.description,
+        teacher=make_text(teacher.description),
         sha256=teacher.sha256,
-        data=str(job.data.resolve()) if job.data else None,
-        val=str(job.val.resolve()) if job.val else None,
+        data=make_text(str(job.data.resolve())) if job.data else None,
+        val=make_text(str(job.val.resolve())) if job.val else None,
         photos=photos[0].stamp + photos[1].stamp,
         variants=job.variants,
         longest_side=job.longest_side,
         steps=job.steps,
         seed=job.seed,
     )
-    folder.prepare(settings, resume=resume, overwrite=overwrite)
+    folder.check(settings, resume=resume, overwrite=overwrite)
+    # before anything is written or removed: a photo that cannot be used leaves no trace
+    read_photos(photos, show_progress=watch.show_progress)
+    if not resume:
+        folder.begin(settings)
     if job.data is None:
         watch.say(GENERATED_NOTE)
     pairs = ask_teacher(
@@ -123,7 +127,9 @@ def distil(
     # the folder, once it is made ready, holds nobody else's files
     write_artefact(output, student, overwrite=overwrite or job.output is None)
     write_atomically(folder.report_json, render_json(report), overwrite=True, error=DataError)
-    write_atomically(folder.report_html, render_html(report, shown).encode(), overwrite=True, error=DataError)
+    write_atomically(
+        folder.report_html, render_html(report, shown).encode(errors="replace"), overwrite=True, error=DataError
+    )
     return report
 
 

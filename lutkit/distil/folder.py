@@ -95,23 +95,42 @@ class Folder:
         """Return the folder of a rung; its table file is the student of that rung."""
         return Run(self.path / name)
 
-    def _own(self) -> list[Path]:
-        """Return what is there that a distillation calls its own."""
+    def _list_names(self) -> list[Path]:
+        """Return what a distillation calls its own."""
         names = (self.settings_file, self.pairs, self.held_out, self.student, self.report_json, self.report_html)
-        return [path for path in (*names, *(self.path / name for name in self.rungs)) if path.exists()]
+        return [*names, *(self.path / name for name in self.rungs)]
 
-    def prepare(self, settings: Settings, *, resume: bool, overwrite: bool) -> None:
-        """Make the folder ready for these settings.
+    def _own(self) -> list[Path]:
+        """Return what is there of it."""
+        return [path for path in self._list_names() if path.exists()]
+
+    def check(self, settings: Settings, *, resume: bool, overwrite: bool) -> None:
+        """Make sure that the folder may be used with these settings; nothing is changed.
 
         Raises
         ------
         DataError
-            Where something is in the way that nobody asked to replace, or there is nothing to go on with.
+            Where something is in the way that nobody asked to replace, there is nothing to go on with, or the folder and those
+            of the photos lie in each other: pairs would be taken for photos, or photos deleted as pairs.
         """
-        own = self._own()
+        for name in ("data", "val"):
+            photos = getattr(settings, name)
+            if photos is None:
+                continue
+            inner, outer = self.path.resolve(), Path(photos)
+            if inner.is_relative_to(outer):
+                raise DataError(
+                    f"{self.path} lies in the folder of --{name}, where its pairs would be taken for photos: name a folder "
+                    "elsewhere with --run"
+                )
+            if any(outer.is_relative_to(inner / own.name) for own in self._list_names()):
+                raise DataError(
+                    f"the folder of --{name} lies in {self.path}, as part of a distillation: name another folder with --run"
+                )
         if resume:
             self._check_same(settings)
             return
+        own = self._own()
         if own and not self.settings_file.is_file():
             raise DataError(
                 f"{self.path} holds {own[0].name}, which is of no distillation and would be overwritten: name another folder "
@@ -122,8 +141,17 @@ class Folder:
                 f"{self.path} holds a distillation: go on with --resume, name another folder with --run, or start anew over "
                 "it with -y"
             )
+
+    def begin(self, settings: Settings) -> None:
+        """Remove what is left of another distillation and write the settings down; call `check` first.
+
+        Raises
+        ------
+        DataError
+            Where the folder cannot be written to.
+        """
         try:
-            for path in own:
+            for path in self._own():
                 if path.is_dir() and not path.is_symlink():
                     shutil.rmtree(path)
                 else:

@@ -65,6 +65,13 @@ class Pairs:
     held_out_description: str
 
 
+def read_photos(chosen: tuple[Photos, Photos], *, show_progress: bool = False) -> None:
+    """Read all photos once, before the teacher is asked; raises DataError where one cannot be used."""
+    with _bar("reading", sum(map(len, chosen)), show_progress) as bar:
+        for photos in chosen:
+            read_all(photos, bar.update)
+
+
 def ask_teacher(
     teacher: Teacher,
     folder: Folder,
@@ -79,12 +86,9 @@ def ask_teacher(
     Raises
     ------
     DataError
-        Where a photo cannot be used, which is found out before the teacher is asked, or the teacher fails.
+        Where the teacher fails.
     """
     fitted, held = chosen
-    with _bar("reading", len(fitted) + len(held), show_progress) as bar:
-        for photos in chosen:
-            read_all(photos, bar.update)
     with _bar("asking the teacher", len(fitted) * (1 + variants) + len(held), show_progress) as bar:
 
         def keep(where: Path, name: str, stem: str, make: Callable[[], Image16]) -> PairFile:
@@ -113,7 +117,10 @@ def ask_teacher(
 
 
 def _write(pair: PairFile, photo: Image16, teacher: Teacher) -> None:
-    answer = teacher.answer(photo, None)
+    try:
+        answer = teacher.answer(photo, None)
+    except DataError as problem:
+        raise DataError(f"the teacher fails on {pair.name}: {problem}") from problem
     for path, pixels in ((pair.input, photo), (pair.target, answer)):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

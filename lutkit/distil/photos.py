@@ -95,7 +95,7 @@ def choose_photos(
     """
 
     def gather(paths: Sequence[Path], folder: Path, description: str) -> Photos:
-        names = tuple(path.relative_to(folder).as_posix() for path in paths)
+        names = tuple(make_text(path.relative_to(folder).as_posix()) for path in paths)
         readers = [lambda path=path: _read(path, longest_side, multiple) for path in paths]
         return Photos(names, PictureCache(readers), description, _stamp(paths))
 
@@ -110,11 +110,21 @@ def choose_photos(
         paths = find_training_photos(data, val)
         out = list(hold_out(paths, data)) if val is None else []
         kept = [path for path in paths if path not in out]
-        fitted = gather(kept, data, f"{_count(len(kept))} of {data.name or data}")
+        fitted = gather(kept, data, f"{_count(len(kept))} of {_name(data)}")
         if val is None:
-            return fitted, gather(out, data, f"{_count(len(out))} held out of {data.name or data}")
+            return fitted, gather(out, data, f"{_count(len(out))} held out of {_name(data)}")
     shown = find_images(val)[:VALIDATION_PHOTOS]
-    return fitted, gather(shown, val, f"{_count(len(shown))} of {val.name or val}")
+    return fitted, gather(shown, val, f"{_count(len(shown))} of {_name(val)}")
+
+
+def make_text(name: str) -> str:
+    """Return a name of a file as text that can be written anywhere: names may hold bytes that are no UTF-8."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def _name(folder: Path) -> str:
+    """Return the name of a folder, of the current one too, without the folders around it."""
+    return make_text(folder.resolve().name or str(folder))
 
 
 def _count(photos: int) -> str:

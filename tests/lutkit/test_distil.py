@@ -174,7 +174,7 @@ def test_bad_photos_are_refused_before_the_teacher_is_asked(tmp_path, runner, da
         assert result.exit_code == 1
         (line,) = result.stderr.splitlines()
         assert said in line and "remove it from the folder" in line
-        assert not (run / "pairs").exists()
+        assert not run.exists()  # the same command works once the photo is gone
 
 
 def _png(height, width):
@@ -203,6 +203,35 @@ def test_nothing_is_overwritten_unasked(tmp_path, runner, data):
     assert result.exit_code == 1 and "holds no distillation to go on with" in result.stderr
 
 
+def test_photos_and_the_folder_of_a_distillation_are_kept_apart(tmp_path, runner, data):
+    """Pairs would be taken for photos, or photos deleted as the pairs of before."""
+    photos = write_photos(tmp_path / "photos", count=3, side=32)
+    options = ("warm-film", "--to", "cube", "--variants", 0)
+    result = distil(runner, *options, "--data", photos, "--run", photos / "runs")
+    assert result.exit_code == 1 and "would be taken for photos" in result.stderr and not (photos / "runs").exists()
+    run = tmp_path / "run"
+    assert distil(runner, *options, "--data", photos, "--run", run).exit_code == 0
+    kept = sorted(run.rglob("*"))
+    for option in ("--data", "--val"):
+        others = () if option == "--data" else ("--data", photos)
+        result = distil(runner, *options, *others, option, run / "pairs" / "input", "--run", run, "-y")
+        assert result.exit_code == 1 and f"the folder of {option} lies in" in result.stderr
+    assert sorted(run.rglob("*")) == kept
+
+
+def test_names_of_photos_may_be_any_bytes(tmp_path, runner):
+    photos = write_photos(tmp_path / "photos", count=3, side=32)
+    try:
+        (photos / "photo0.png").rename(photos / os.fsdecode(b"a\xff.png"))
+    except OSError:
+        pytest.skip("this file system knows no such names")
+    run = tmp_path / "run"
+    result = distil(runner, "warm-film", "--to", "cube", "--variants", 0, "--data", photos, "--run", run)
+    assert result.exit_code == 0, result.stderr
+    assert read_report(run)["rungs"][0]["held_out"]["images"][0]["name"] == "a\ufffd.png"
+    assert "a\ufffd.png" in (run / "report.html").read_text(encoding="utf-8")
+
+
 def test_the_lowest_rung_needs_no_torch(tmp_path, data):
     hide = "import sys; sys.modules['torch'] = None; from lutkit.cli import main; main(prog_name='lutkit')"
     command = [sys.executable, "-c", hide, "distil", "warm-film", "--data", str(data), "--variants", "0"]
@@ -227,6 +256,10 @@ def test_wrong_usage(tmp_path, runner):
     assert "need --as" in distil(runner, "warm-film", "retouch").stderr
     result = distil(runner, "warm-film", "--to", "no-rung")
     assert result.exit_code == 2 and "is not one of cube, adaptive-3dlut" in result.stderr
+    result = distil(runner, "warm-film", "--tolerance", "nan")
+    assert result.exit_code == 2 and "nan is no number" in result.stderr
+    result = distil(runner, "warm-film", "-o", tmp_path / "look.cube")
+    assert result.exit_code == 1 and "distil writes an artefact" in result.stderr
     assert distil(runner, "sr-x2", "--to", "cube", "--run", tmp_path / "run").exit_code == 1
 
 
