@@ -235,8 +235,9 @@ def _tell_explained(report: Report) -> str:
     )
     return (
         f'<div class="share"><div style="width:{100 * share:.2f}%"></div></div>'
-        f"<p><b>{share:.1%}</b> of what the teacher does is explained by colours alone: one colour map for all photos could "
-        f"meet it {best}.{adaptive} From the {known.of_set.counted:.0%} of the pixels whose colour occurs more than once.</p>"
+        f"<p><b>{share:.1%}</b> of the variance of the teacher's answers is explained by colours alone: one "
+        f"colour map for all photos could meet it {best}.{adaptive} "
+        f"From the {known.of_set.counted:.0%} of the pixels whose colour occurs more than once.</p>"
     )
 
 
