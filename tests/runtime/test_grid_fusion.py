@@ -114,6 +114,17 @@ def test_weights_that_overflow_are_refused(weight: float, entry: float) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_the_largest_entries_of_a_table_make_a_grid() -> None:
+    op = make_fusion(1, 1, 1, 1)
+    largest = np.full((2, 12), 1e30, np.float32)
+    assert np.array_equal(op.fuse(np.zeros(1, np.float32), largest), largest[:1].reshape(1, 1, 1, 12))
+
+
+def test_a_grid_of_too_many_maps_is_refused() -> None:
+    with pytest.raises(ProgramError, match="256 x 256 places of 3 levels, 196608 maps; at most 131072"):
+        make_fusion(1, 256, 256, 3)
+
+
 @pytest.mark.parametrize("backend", ["numpy", "cpu"])
 def test_a_model_whose_grid_overflows_is_refused(backend: str) -> None:
     artefact = make_bilateral()

@@ -15,6 +15,8 @@ from lutkit_runtime.table_coding import LARGEST_VALUE, TableCoding
 
 MAX_GRID_SIDE = 256
 MAX_GRID_DEPTH = 64
+MAX_MAPS = 1 << 17
+"""Of a grid: what it takes in memory while it is summed stays near 40 MB."""
 MAX_TERMS = 512
 
 
@@ -35,7 +37,7 @@ class GridFusion(OpBase, frozen=True, tag="grid_fusion"):
     terms : int
         1 to 512.
     rows, columns, depth : int
-        Of the grid: up to 256, 256 and 64.
+        Of the grid: up to 256, 256 and 64, and no more than 131 072 maps in all.
     coding : TableCoding
     """
 
@@ -72,6 +74,12 @@ class GridFusion(OpBase, frozen=True, tag="grid_fusion"):
         ):
             if not 1 <= value <= most:
                 raise ProgramError(f"op '{self.output}' has {name} = {value}; 1 to {most} is possible")
+        maps = self.rows * self.columns * self.depth
+        if maps > MAX_MAPS:
+            raise ProgramError(
+                f"op '{self.output}' has {self.rows} x {self.columns} places of {self.depth} levels, {maps} maps; at most "
+                f"{MAX_MAPS} are possible"
+            )
         self.coding.validate(f"op '{self.output}'")
 
     def infer(self, values: Mapping[str, Value]) -> Value:
@@ -100,12 +108,14 @@ class GridFusion(OpBase, frozen=True, tag="grid_fusion"):
         total = np.tile(constant, (self.rows * self.columns, 1))
         for weight, column in zip(weights.reshape(self.terms, -1).astype(np.float64), columns, strict=True):
             total += weight[:, None] * column
-        if not np.abs(total).max() <= LARGEST_VALUE:
+        with np.errstate(over="ignore"):  # what is too large is refused below
+            grid = total.astype(np.float32)
+        if not np.abs(grid).max() <= LARGEST_VALUE:
             raise ArtefactError(
                 f"op '{self.output}' makes a grid of values beyond {LARGEST_VALUE:g}, because the network gives weights up "
                 f"to {np.abs(weights).max():g}: make the model anew"
             )
-        return total.astype(np.float32).reshape(self.rows, self.columns, self.depth, COEFFICIENTS)
+        return grid.reshape(self.rows, self.columns, self.depth, COEFFICIENTS)
 
     def reference(self, planes: Mapping[str, Any], fill: Mapping[str, Any]) -> Any:
         """Return the grid (rows, columns, depth, 12) float32."""

@@ -93,12 +93,14 @@ class TableFusion(OpBase, frozen=True, tag="table_fusion"):
         total = np.zeros(tables[0].shape, np.float64)
         for weight, table in zip(weights, tables, strict=True):
             total += float(weight) * table.astype(np.float64)
-        if not np.abs(total).max() <= LARGEST_VALUE:
+        with np.errstate(over="ignore"):  # what is too large is refused below
+            fused = total.astype(np.float32)
+        if not np.abs(fused).max() <= LARGEST_VALUE:
             raise ArtefactError(
                 f"op '{self.output}' fuses tables to values beyond {LARGEST_VALUE:g}, because the network gives weights "
                 f"up to {np.abs(weights).max():g}: make the model anew"
             )
-        return total.astype(np.float32)
+        return fused
 
     def reference(self, planes: Mapping[str, Any], fill: Mapping[str, Any]) -> Any:
         """Return the cube (size**3, 3) float32."""
