@@ -18,12 +18,13 @@ from lutkit.bilateral.slicing import evaluate_guides, slice_and_apply
 from lutkit.colour.picture_model import PictureModel
 from lutkit.families.hdrnet import CURVE_ENTRIES, RESULT_ENTRIES, SIDE, HdrnetConfig, network
 from lutkit.recipe import ColourRecipe
+from lutkit.straight import store_straight
 from lutkit_runtime.bilateral import COEFFICIENTS
 from lutkit_runtime.errors import DataError
 from lutkit_runtime.onnx_network import OnnxNetwork
 from lutkit_runtime.ops import GridFusion, Predictor
 from lutkit_runtime.ops.predictor import hold_positions, sample_thumbnail
-from lutkit_runtime.table_coding import Storage, encode_table
+from lutkit_runtime.table_coding import Storage
 
 IDENTITY_SPREAD = 0.1
 """Part of the published spread of the columns with which training near the identity starts."""
@@ -124,20 +125,7 @@ class BilateralTables(torch.nn.Module):
         return self._store("mix"), self._store("curves"), self._store("result")
 
     def _store(self, name: str) -> torch.Tensor:
-        return _StoreStraight.apply(self.tables[name], self._storages[name])  # type: ignore[no-any-return]
-
-
-class _StoreStraight(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, table: torch.Tensor, storage: Storage) -> torch.Tensor:
-        if storage is Storage.FLOAT32:
-            return table.view_as(table)
-        coding, entries = encode_table(table.detach().cpu().numpy(), storage)
-        return torch.from_numpy(coding.decode(entries)).to(table.device)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None]:
-        return gradients[0], None
+        return store_straight(self.tables[name], self._storages[name])
 
 
 class BilateralModel(PictureModel):

@@ -13,11 +13,9 @@ import torch
 from torch import nn
 from torch.nn.functional import relu
 
+from lutkit.families.hdrnet import TERMS_PER_WIDTH
 from lutkit_runtime.bilateral import COEFFICIENTS
 from lutkit_runtime.errors import DataError
-
-TERMS_PER_WIDTH = 8
-"""Channels of the prediction for each channel of the first layer."""
 
 SIGMOID_REACH = 8.0
 """The sigmoid is a table over -8 to 8. Beyond, it is within 0.0004 of its end, where a grid has no more levels."""
@@ -118,16 +116,6 @@ def start_columns(terms: int, levels: int, *, identity: bool = False, spread: fl
     if identity:
         columns[0] = torch.eye(3, 4).flatten().repeat(levels)
     return columns
-
-
-def count_parameters(*parts: nn.Module | torch.Tensor) -> int:
-    """Return how many numbers are trained in modules and tensors.
-
-    With 8 levels, 256 pixels and 16 places HDRNet has 482 080: 24 528 of stride 2 down to the grid, 73 856 + 303 552 of
-    the path for the whole picture, 73 792 of the one for places, 6 240 of the last layer, 112 of the guide of curves.
-    """
-    tensors = [tensor for part in parts for tensor in (part.parameters() if isinstance(part, nn.Module) else [part])]
-    return sum(tensor.numel() for tensor in tensors if tensor.requires_grad)
 
 
 class CurveGuide(nn.Module):

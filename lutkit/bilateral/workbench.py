@@ -36,6 +36,10 @@ class BilateralWorkbench(PictureWorkbench):
         if config.model.batch_norm and config.recipe.batch < 2:
             raise DataError("a network with batch_norm needs batches of at least 2 pictures: set the recipe's batch")
 
+    def smallest_side(self, config: AnyConfig) -> int:
+        """Return how many pixels the sides of a picture must have: as many as the grid has places."""
+        return config.model.spatial
+
     def make_model(self, config: AnyConfig, device: torch.device, *, low_precision: bool) -> BilateralModel:
         """Return a model to be trained."""
         return BilateralModel(BilateralModule(config.model).to(device), low_precision=low_precision)
@@ -74,7 +78,7 @@ class BilateralWorkbench(PictureWorkbench):
             made = {name: _to_numpy(table) for name, table in module.tables.items()}
             return store_values(artefact.program, made, artefact.tables)
 
-        return Reopened(model, store)
+        return Reopened(model, store, max(parts.fusion.rows, parts.fusion.columns))
 
 
 @torch.no_grad()

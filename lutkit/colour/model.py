@@ -6,7 +6,6 @@ Imports torch, the differentiable lookup and the runtime.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,9 +17,10 @@ from lutkit.colour.predictor import THUMBNAIL_SIDE, shrink
 from lutkit.families.adaptive_3dlut import PUBLISHED_STRETCH, AdaptiveConfig, name_basis, network
 from lutkit.losses import measure_decreases, measure_smoothness
 from lutkit.recipe import ColourRecipe
+from lutkit.straight import store_straight
 from lutkit_runtime.cube import CubeInterpolation
 from lutkit_runtime.onnx_network import OnnxNetwork
-from lutkit_runtime.table_coding import Storage, encode_table
+from lutkit_runtime.table_coding import Storage
 
 
 class AdaptiveModule(torch.nn.Module):
@@ -76,22 +76,10 @@ class TablesModule(torch.nn.Module):
 
     def tables(self) -> torch.Tensor:
         """Return the basis tables as they are applied, (K, 3, n, n, n): rounded to their storage, straight through."""
-        return _StoreStraight.apply(self.bases, self._storages)  # type: ignore[no-any-return]
-
-
-class _StoreStraight(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, bases: torch.Tensor, storages: tuple[Storage, ...]) -> torch.Tensor:
-        if set(storages) == {Storage.FLOAT32}:
-            return bases.view_as(bases)
-        tables = bases.detach().cpu().numpy()
-        stored = [encode_table(table, storage) for table, storage in zip(tables, storages, strict=True)]
-        decoded = np.stack([coding.decode(entries) for coding, entries in stored])
-        return torch.from_numpy(decoded).to(bases.device)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None]:
-        return gradients[0], None
+        if set(self._storages) == {Storage.FLOAT32}:
+            return self.bases
+        tables = zip(self.bases, self._storages, strict=True)
+        return torch.stack([store_straight(table, storage) for table, storage in tables])
 
 
 class AdaptiveModel(PictureModel):

@@ -5,6 +5,7 @@ Imports torch and the runtime's conversions.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,7 +18,7 @@ from lutkit_runtime.cube import scale_to_depth
 from lutkit_runtime.ops.blend import to_unit
 
 
-class PictureModel:
+class PictureModel(ABC):
     """A model that looks at a picture, makes tables for it, and changes its colours with them.
 
     Parameters
@@ -40,6 +41,7 @@ class PictureModel:
         """Where the parameters are."""
         return next(self.module.parameters()).device
 
+    @abstractmethod
     def run(self, pictures: Sequence[torch.Tensor]) -> tuple[list[torch.Tensor], torch.Tensor]:
         """Return outputs and what the predictor gave for pictures of any sizes.
 
@@ -52,15 +54,14 @@ class PictureModel:
         outputs : list of float32 (3, H, W), unclipped
         predicted : float32 (N, ...)
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def regularise(self, predicted: torch.Tensor, recipe: ColourRecipe) -> torch.Tensor:
         """Return what is added to the loss to keep the tables in order."""
-        raise NotImplementedError
 
+    @abstractmethod
     def list_tables(self) -> list[torch.nn.Parameter]:
         """Return the parameters that are entries of tables, which may learn at a rate of their own."""
-        raise NotImplementedError
 
     def group_parameters(self, recipe: ColourRecipe) -> list[dict[str, Any]]:
         """Return groups of parameters for Adam: the network that predicts, where it is trained, and the tables."""

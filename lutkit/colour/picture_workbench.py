@@ -6,6 +6,7 @@ stored and reopened.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -64,13 +65,16 @@ class Reopened:
     model : PictureModel
     store : callable
         Returns the program and its tables as they stand.
+    smallest : int
+        How many pixels the sides of a picture must have.
     """
 
     model: PictureModel
     store: Callable[[], Stored]
+    smallest: int = 1
 
 
-class PictureWorkbench:
+class PictureWorkbench(ABC):
     """Answers the four verbs for models of whole pictures.
 
     Parameters
@@ -81,21 +85,33 @@ class PictureWorkbench:
     def __init__(self, family: Family) -> None:
         self._family = family
 
+    @abstractmethod
     def make_model(self, config: AnyConfig, device: torch.device, *, low_precision: bool) -> PictureModel:
         """Return a model to be trained."""
-        raise NotImplementedError
 
+    @abstractmethod
     def load_model(self, run: Run, config: AnyConfig) -> PictureModel:
         """Return a run's best networks; raises DataError where there are none or they do not fit."""
-        raise NotImplementedError
 
+    @abstractmethod
     def fill(self, model: PictureModel, config: AnyConfig, storage: Storage) -> Filled:
         """Turn a trained model into a program with tables."""
-        raise NotImplementedError
 
+    @abstractmethod
     def reopen(self, artefact: Artefact, device: torch.device) -> Reopened:
         """Return an artefact's tables as parameters; raises DataError where its program is another."""
-        raise NotImplementedError
+
+    def smallest_side(self, config: AnyConfig) -> int:
+        """Return how many pixels the sides of a picture must have."""
+        return 1
+
+    def learns_from_pairs(self, config: AnyConfig) -> bool:
+        """Whether a model is trained on pictures with their retouched versions, not on two sets."""
+        return True
+
+    def may_saturate(self, config: AnyConfig) -> bool:
+        """Whether the saturation of pictures may be changed."""
+        return True
 
     def find_visits(self, run: Run, config: AnyConfig, options: TransferOptions) -> Mapping[str, Any] | None:
         """Return which cells of a cube training visited, for models that hold cubes."""
@@ -108,12 +124,40 @@ class PictureWorkbench:
 
     def gather(self, config: AnyConfig, watch: Watch) -> Pictures:
         """Read pictures to train and to validate on; raises DataError where they cannot be used."""
-        pictures = gather_for(config)
+        pictures = self.gather_pictures(config)
         if config.data is None:
             watch.say(GENERATED_NOTE)
         watched = f"{len(pictures.pairs)} {pictures.pairs_description}" if pictures.pairs else "their mean and contrast"
         watch.say(f"training on {pictures.description}, validating on {watched}")
         return pictures
+
+    def gather_pictures(self, config: AnyConfig) -> Pictures:
+        """Return what a configuration is trained and validated on; raises DataError where it cannot be used."""
+        recipe: ColourRecipe = config.recipe
+        return gather_pictures(
+            Path(config.data) if config.data else None,
+            Path(config.val) if config.val else None,
+            config.task,
+            recipe,
+            config.seed,
+            paired=self.learns_from_pairs(config),
+            saturate=self.may_saturate(config),
+            smallest=self.smallest_side(config),
+        )
+
+    def _find_pairs(self, config: AnyConfig, val: Path | None) -> tuple[list[Pair], str]:
+        """Return the pairs to compare on and what they are, without the training data where that can be."""
+        val = val or (Path(config.val) if config.val else None)
+        if val is not None:
+            return read_validation(val, config.task, config.recipe, config.seed, self.smallest_side(config))
+        if config.data and not self.learns_from_pairs(config):
+            return [], ""
+        if config.data and not Path(config.data).is_dir():
+            raise DataError(
+                f"{config.data} is gone, of which pictures were held out to compare network and table on: give --val DIR"
+            )
+        pictures = self.gather_pictures(config)
+        return pictures.pairs, pictures.pairs_description
 
     def build(self, config: AnyConfig, materials: Pictures, device: torch.device) -> Training:
         """Return the run's model with its pictures."""
@@ -136,7 +180,7 @@ class PictureWorkbench:
             raise OptionError("--lr belongs to other families: give --val a folder with input and targets")
         model = self.load_model(run, config)
         storage = Storage(options.storage or "float32")
-        pairs, described = _find_pairs(config, options.val)
+        pairs, described = self._find_pairs(config, options.val)
         filled = self.fill(model, config, storage)
         applied = Model(filled.program, filled.tables)
         before = score(model.restore, pairs, config) if pairs else float("nan")
@@ -174,7 +218,9 @@ class PictureWorkbench:
             raise OptionError(f"{self._family.name} learns from pairs: leave --teacher out")
         reopened = self.reopen(job.artefact, device)
         saturate = job.artefact.program.colour_space != "XYZ"
-        pictures = gather_pictures(job.data, job.val, job.task, job.recipe, job.seed, saturate=saturate)
+        pictures = gather_pictures(
+            job.data, job.val, job.task, job.recipe, job.seed, saturate=saturate, smallest=reopened.smallest
+        )
         if not pictures.pairs:
             raise DataError("finetuning needs pairs to validate on: give --val DIR")
         if job.data is None:
@@ -199,31 +245,6 @@ class PictureWorkbench:
         )
 
 
-def learns_from_pairs(config: AnyConfig) -> bool:
-    """Whether a model is trained on pictures with their retouched versions, not on two sets."""
-    return getattr(config.model, "training", "paired") == "paired"
-
-
-def gather_for(config: AnyConfig) -> Pictures:
-    """Return what a configuration is trained and validated on; raises DataError where it cannot be used."""
-    recipe: ColourRecipe = config.recipe
-    return gather_pictures(
-        Path(config.data) if config.data else None,
-        Path(config.val) if config.val else None,
-        config.task,
-        recipe,
-        config.seed,
-        paired=learns_from_pairs(config),
-        saturate=getattr(config.model, "colour_space", "sRGB") != "XYZ",
-        smallest=find_smallest(config),
-    )
-
-
-def find_smallest(config: AnyConfig) -> int:
-    """Return how many pixels the sides of a picture must have: as many as a grid has places, where there is one."""
-    return getattr(config.model, "spatial", 1)
-
-
 def score(restore: Restore, pairs: Sequence[Pair], config: AnyConfig) -> float:
     """Return the mean PSNR of pairs in dB, as the configuration's task scores them."""
     return mean_finite_psnr(score_pairs(restore, pairs, config.task))
@@ -232,18 +253,3 @@ def score(restore: Restore, pairs: Sequence[Pair], config: AnyConfig) -> float:
 def apply_here(model: Model) -> Restore:
     """Return what applies a model with the threads that torch may use."""
     return lambda image: model.apply(image, threads=torch.get_num_threads())
-
-
-def _find_pairs(config: AnyConfig, val: Path | None) -> tuple[list[Pair], str]:
-    """Return the pairs to compare on and what they are, without the training data where that can be."""
-    val = val or (Path(config.val) if config.val else None)
-    if val is not None:
-        return read_validation(val, config.task, config.recipe, config.seed, find_smallest(config))
-    if config.data and not learns_from_pairs(config):
-        return [], ""
-    if config.data and not Path(config.data).is_dir():
-        raise DataError(
-            f"{config.data} is gone, of which pictures were held out to compare network and table on: give --val DIR"
-        )
-    pictures = gather_for(config)
-    return pictures.pairs, pictures.pairs_description

@@ -15,7 +15,7 @@ from lutkit.colour.objectives import PairedObjective, UnpairedObjective
 from lutkit.colour.pairs import Pictures
 from lutkit.colour.parts import decode_basis, find_parts, store_tables
 from lutkit.colour.picture_model import PictureModel
-from lutkit.colour.picture_workbench import Filled, PictureWorkbench, Reopened, Stored, gather_for, score
+from lutkit.colour.picture_workbench import Filled, PictureWorkbench, Reopened, Stored, score
 from lutkit.colour.predictor import export_onnx
 from lutkit.colour.sampling import PictureSource
 from lutkit.colour.visits import count_visits, pack_visits
@@ -46,6 +46,14 @@ class ColourWorkbench(PictureWorkbench):
     def load_model(self, run: Run, config: AnyConfig) -> AdaptiveModel:
         """Return a run's best networks; raises DataError where there are none or they do not fit."""
         return load_model(run, config.model)
+
+    def learns_from_pairs(self, config: AnyConfig) -> bool:
+        """Whether a model is trained on pictures with their retouched versions, not on two sets."""
+        return config.model.training == "paired"
+
+    def may_saturate(self, config: AnyConfig) -> bool:
+        """Whether the saturation of pictures may be changed: not that of XYZ."""
+        return config.model.colour_space != "XYZ"
 
     def build(self, config: AnyConfig, materials: Pictures, device: torch.device) -> Training:
         """Return the run's model with its pictures."""
@@ -102,7 +110,9 @@ class ColourWorkbench(PictureWorkbench):
         if kept is not None:
             return kept
         try:
-            return pack_visits(count_training_visits(gather_for(config).source, config.model.size, config.seed))
+            return pack_visits(
+                count_training_visits(self.gather_pictures(config).source, config.model.size, config.seed)
+            )
         except (DataError, ImageError) as error:
             options.say(f"which colours training visited is not known, the artefact goes without: {error}")
             return None

@@ -29,6 +29,9 @@ COLUMNS = "grid/columns"
 """Slot of what the network's weights are multiplied with: its last, linear layer."""
 GUIDE_MIX, GUIDE_CURVES, GUIDE_RESULT = "guide/mix", "guide/curves", "guide/result"
 
+TERMS_PER_WIDTH = 8
+"""Weights for each place of the grid, for each channel of the network's first layer."""
+
 SIDE = 256
 """Of the thumbnail, in pixels."""
 
@@ -76,7 +79,7 @@ class HdrnetConfig(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     @property
     def terms(self) -> int:
         """Weights that the network gives for each place of the grid."""
-        return 8 * self.width
+        return TERMS_PER_WIDTH * self.width
 
     @property
     def guide_shape(self) -> tuple[int, int, int]:

@@ -14,7 +14,6 @@ from lutkit.bilateral.networks import (  # noqa: E402
     CoefficientNetwork,
     CurveGuide,
     PointwiseGuide,
-    count_parameters,
     measure_colours,
     start_columns,
 )
@@ -59,6 +58,12 @@ def interpolate(arguments, curves):
     cell = position.detach().long().clamp(max=len(curves) - 2)
     below, above = curves.gather(0, cell), curves.gather(0, cell + 1)
     return below + (position - cell) * (above - below)
+
+
+def count_parameters(*parts):
+    """Return how many numbers are trained in modules and tensors."""
+    tensors = [tensor for part in parts for tensor in (part.parameters() if isinstance(part, nn.Module) else [part])]
+    return sum(tensor.numel() for tensor in tensors)
 
 
 def test_there_are_as_many_parameters_as_published():

@@ -205,8 +205,8 @@ def test_the_bounds_in_the_document_are_those_of_the_code(text: str) -> None:
     for sampling in predictor.Sampling:
         assert f'"{sampling.value}"' in flat
     assert (
-        f"`rows` and `columns` are 1 to {grid_fusion.MAX_GRID_SIDE}, `depth` is 1 to {grid_fusion.MAX_GRID_DEPTH}; their product is at most {grid_fusion.MAX_MAPS}."
-        in flat
+        f"`rows` and `columns` are 1 to {grid_fusion.MAX_GRID_SIDE}, `depth` is 1 to {grid_fusion.MAX_GRID_DEPTH}; their "
+        f"product is at most {grid_fusion.MAX_MAPS}." in flat
     )
     assert f"the 1 to {grid_fusion.MAX_TERMS} `terms`" in flat
     assert f"`count` (1 to {bilateral_slice.MAX_GUIDE_CURVES}) `curves`" in flat
