@@ -107,13 +107,13 @@ def find_default_model() -> ModelSource:
 
 
 def newest_artefact(folder: Path) -> Path | None:
-    """Return the newest artefact of a run folder: finetuned before transferred; None where there is none."""
+    """Return the newest artefact of a run folder: finetuned before transferred, or a distillation's; None without one."""
     if not folder.is_dir():
         return None
     from lutkit.run import Run  # only now: most calls need no run, and starting up is time that people wait
 
     run = Run(folder)
-    return next((path for path in (run.finetuned_file, run.table_file) if path.is_file()), None)
+    return next((path for path in (run.finetuned_file, run.table_file, run.student_file) if path.is_file()), None)
 
 
 def _find_in_run(folder: Path) -> ModelSource:

@@ -65,6 +65,11 @@ class Run:
         return self.finetuned_file, finetuning_checkpoint(self.finetuned_file), finetuning_log(self.finetuned_file)
 
     @property
+    def student_file(self) -> Path:
+        """Artefact that a distillation chose."""
+        return self.folder / "student.h5"
+
+    @property
     def checkpoint_file(self) -> Path:
         """Newest state of training, from which `--resume` continues."""
         return self.folder / "checkpoint.pt"

@@ -103,7 +103,7 @@ def distil(
         steps=job.steps,
         seed=job.seed,
     )
-    folder.check(settings, resume=resume, overwrite=overwrite)
+    folder.check(settings, teacher=teacher.files, output=job.output, resume=resume, overwrite=overwrite)
     # before anything is written or removed: a photo that cannot be used leaves no trace
     read_photos(photos, show_progress=watch.show_progress)
     if not resume:

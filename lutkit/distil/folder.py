@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,7 +80,7 @@ class Folder:
     @property
     def student(self) -> Path:
         """The artefact that was chosen, unless it is asked for elsewhere."""
-        return self.path / "student.h5"
+        return Run(self.path).student_file
 
     @property
     def report_json(self) -> Path:
@@ -100,12 +101,29 @@ class Folder:
         names = (self.settings_file, self.pairs, self.held_out, self.student, self.report_json, self.report_html)
         return [*names, *(self.path / name for name in self.rungs)]
 
+    def _holds(self, file: Path) -> bool:
+        """Whether a file is, or lies in, what a distillation calls its own."""
+        folder = self.path.resolve()
+        return any(file.resolve().is_relative_to(folder / own.name) for own in self._list_names())
+
     def _own(self) -> list[Path]:
         """Return what is there of it."""
         return [path for path in self._list_names() if path.exists()]
 
-    def check(self, settings: Settings, *, resume: bool, overwrite: bool) -> None:
+    def check(
+        self, settings: Settings, *, teacher: Sequence[Path], output: Path | None, resume: bool, overwrite: bool
+    ) -> None:
         """Make sure that the folder may be used with these settings; nothing is changed.
+
+        Parameters
+        ----------
+        settings : Settings
+        teacher : sequence of Path
+            The teacher's files.
+        output : Path or None
+            Where the student is asked for.
+        resume, overwrite : bool
+            Go on with what is there; replace it.
 
         Raises
         ------
@@ -123,13 +141,21 @@ class Folder:
                     f"{self.path} lies in the folder of --{name}, where its pairs would be taken for photos: name a folder "
                     "elsewhere with --run"
                 )
-            if any(outer.is_relative_to(inner / own.name) for own in self._list_names()):
+            if self._holds(outer):
                 raise DataError(
                     f"the folder of --{name} lies in {self.path}, as part of a distillation: name another folder with --run"
                 )
+        if output is not None and self._holds(output) and output.resolve() != self.student.resolve():
+            raise DataError(f"{output} is a part of the distillation in {self.path}: name another file with -o")
         if resume:
             self._check_same(settings)
             return
+        for file in teacher:
+            if self._holds(file):
+                raise DataError(
+                    f"the teacher {file} is a part of the distillation in {self.path}, which would be removed: name another "
+                    "folder with --run"
+                )
         own = self._own()
         if own and not self.settings_file.is_file():
             raise DataError(

@@ -53,6 +53,7 @@ class Teacher:
         See `Answer`.
     multiple : int
         Sides of pictures must be multiples of it.
+    files : tuple of Path
     """
 
     label: str
@@ -62,6 +63,7 @@ class Teacher:
     sha256: str
     answer: Answer
     multiple: int = 1
+    files: tuple[Path, ...] = ()
 
 
 def open_teacher(sources: Sequence[str], kind: str | None = None) -> Teacher:
@@ -90,7 +92,8 @@ def open_teacher(sources: Sequence[str], kind: str | None = None) -> Teacher:
         from lutkit.distil.onnx_teacher import describe_engine, open_network
 
         network = open_network(path)
-        size, digest = _identify([path, *network.weight_files])
+        files = (path, *network.weight_files)
+        size, digest = _identify(files)
         return Teacher(
             path.stem,
             f"the ONNX network {path}",
@@ -99,6 +102,7 @@ def open_teacher(sources: Sequence[str], kind: str | None = None) -> Teacher:
             digest,
             network.answer,
             network.multiple,
+            files,
         )
     if path.is_dir() and newest_artefact(path) is None and Run(path).is_run():
         return _open_run(Run(path), path.resolve().name, f"the networks of the run {path}")
@@ -132,7 +136,7 @@ def _open_artefact(artefact: Artefact, label: str, description: str, files: Sequ
     def answer(picture: Image, threads: int | None) -> Image:
         return model.apply(picture, threads=threads)
 
-    return Teacher(label, description, "lutkit, fused kernels", size, digest, answer)
+    return Teacher(label, description, "lutkit, fused kernels", size, digest, answer, files=tuple(files))
 
 
 def _open_run(run: Run, label: str, description: str, files: Sequence[Path] | None = None) -> Teacher:
@@ -146,7 +150,8 @@ def _open_run(run: Run, label: str, description: str, files: Sequence[Path] | No
     family = find_family(config.family)
     _check_program(family.skeleton(config.model), description)
     trained = find_workbench(family).load(run, config)
-    size, digest = _identify(files or [run.network_file])
+    files = tuple(files or [run.network_file])
+    size, digest = _identify(files)
 
     def answer(picture: Image, threads: int | None) -> Image:
         before = torch.get_num_threads()
@@ -159,7 +164,7 @@ def _open_run(run: Run, label: str, description: str, files: Sequence[Path] | No
         finally:
             torch.set_num_threads(before)
 
-    return Teacher(label, description, f"torch {torch.__version__}, CPU", size, digest, answer)
+    return Teacher(label, description, f"torch {torch.__version__}, CPU", size, digest, answer, files=files)
 
 
 def _check_program(program: Program, description: str) -> None:

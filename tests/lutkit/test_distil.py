@@ -219,6 +219,22 @@ def test_photos_and_the_folder_of_a_distillation_are_kept_apart(tmp_path, runner
     assert sorted(run.rglob("*")) == kept
 
 
+def test_a_distillation_can_be_applied_but_its_parts_are_no_teacher_and_no_output(tmp_path, runner, data):
+    run = tmp_path / "run"
+    first = ("--data", data, "--to", "cube", "--variants", 0, "--run", run)
+    assert distil(runner, "warm-film", *first).exit_code == 0
+    applied = runner.invoke(main, ["apply", str(data / "photo5.png"), "-m", str(run), "-o", str(tmp_path / "made.png")])
+    assert applied.exit_code == 0 and (tmp_path / "made.png").is_file()
+    before = (run / "student.h5").read_bytes()
+    for teacher in (run, run / "student.h5", run / "cube" / "lut.h5"):
+        refused = distil(runner, teacher, *first, "-y")
+        assert refused.exit_code == 1 and "is a part of the distillation in" in refused.stderr
+    for output in ("distil.json", "pairs/input/x.h5", "report.json"):
+        refused = distil(runner, "warm-film", *first, "-y", "-o", run / output)
+        assert refused.exit_code == 1, refused.stderr
+    assert (run / "student.h5").read_bytes() == before
+
+
 def test_names_of_photos_may_be_any_bytes(tmp_path, runner):
     photos = write_photos(tmp_path / "photos", count=3, side=32)
     try:
