@@ -101,7 +101,7 @@ def main() -> None:
         "data": LICENCE,
         "figures": {"CID22 validation": figures},
         "protocol": "photos against what the operator makes of them: PSNR of RGB, SSIM, CIE 1976 colour difference",
-        "machine": "2 CPU cores",
+        "machine": "1 CPU core",
     }
     write_artefact(MODELS / f"{NAME}.h5", dataclasses.replace(artefact, provenance=provenance), overwrite=True)
     print(figures)
