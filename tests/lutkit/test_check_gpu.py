@@ -24,7 +24,7 @@ def test_every_result_is_checked_and_written_down(tmp_path, monkeypatch):
     )
     assert done.exit_code == 0, done.output
     report = json.loads((tmp_path / "gpu.json").read_text())
-    assert len(report["measurements"]) == 6
+    assert len(report["measurements"]) == 11
     assert all(each["identical"] for each in report["measurements"])
     assert "simulator" in report["device"]
     assert (tmp_path / "gpu.md").read_text().count("| yes |") == 6

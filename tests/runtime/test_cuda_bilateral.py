@@ -94,7 +94,7 @@ sides = st.sampled_from((1, 1, 2, 3, 7))
 
 
 @pytest.mark.parametrize(("depth", "channels"), KINDS)
-@settings(deadline=None, max_examples=12)
+@settings(deadline=None, max_examples=3)
 @given(
     grid=st.tuples(sides, sides, sides),
     shape=st.sampled_from([(1, 1), (1, 2), (3, 5), (2, 4), (1, 11), (9, 3), (3, 16)]),
@@ -135,7 +135,7 @@ def test_nothing_is_written_beyond_the_picture(channels):
         )
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=8)
 @given(drawn=bilateral_programs(), picture=pictures(largest=6), strength=st.sampled_from((0.0, 0.3, 1.0, 1.7)))
 def test_any_program_gives_the_bytes_of_the_definition(drawn, picture, strength):
     model = Model(drawn.program, drawn.tables)
