@@ -115,7 +115,7 @@ def slice_grid(grid: Float32, guide: Float32, place: Place) -> Float32:
     level, along_z = split_position(guide * np.float32(depth) - np.float32(0.5), depth - 1)
     upper, lower = grid[row], grid[np.minimum(row + 1, rows - 1)]
     lines = upper + along_y[:, None, None, None] * (lower - upper)
-    here: Any = np.arange(guide.shape[0])[:, None]
+    here: NDArray[np.intp] = np.expand_dims(np.arange(len(guide), dtype=np.intp), 1)
     next_column, next_level = np.minimum(column + 1, columns - 1)[None], np.minimum(level + 1, depth - 1)
     near: Any = lines[here, column[None], level]
     across = lines[here, next_column, level] - near
