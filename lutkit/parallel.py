@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import sys
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -230,12 +231,14 @@ def join_crew(device: torch.device) -> Generator[Crew]:
         crew.meet()  # the leader may still have been writing
     except Deserted:
         crew._see_off()
+        atexit.register(_leave)
         raise
     except CrewError:
         raise
     except Exception as error:
         if not crew._speaks():
             crew._see_off()
+            atexit.register(_leave)
             raise Deserted("another process has failed") from error
         raise
     atexit.unregister(_disconnect)
@@ -245,3 +248,10 @@ def join_crew(device: torch.device) -> Generator[Crew]:
 def _disconnect() -> None:
     with suppress(RuntimeError):
         torch.distributed.destroy_process_group()
+
+
+def _leave() -> None:
+    """End this process, which has spoken, as one that failed: taking down connections whose other end is gone may abort it."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(1)
