@@ -108,35 +108,21 @@ QUICK = ColourRecipe(
 )
 """Ends within ten minutes on two cores."""
 
-PAPER = ColourRecipe(
+PAPER = msgspec.structs.replace(
+    QUICK,
     steps=1_000_000,
     batch=16,
     learning_rate=1e-4,
     final_rate=1e-4,
+    warmup=0,
     validate_every=5000,
-    smoothness=0.0,
-    monotonicity=0.0,
     longest_side=512,
     crop_ratio=(0.5, 0.5),
     flip=0.0,
-    brightness=(1.0, 1.0),
-    saturation=(1.0, 1.0),
 )
 """The released training: crops of 256 pixels, none mirrored. How long it ran is not written anywhere."""
 
-FINETUNE = ColourRecipe(
-    steps=600,
-    batch=4,
-    learning_rate=2e-4,
-    final_rate=1e-6,
-    validate_every=100,
-    smoothness=0.0,
-    monotonicity=0.0,
-    longest_side=256,
-    crop_ratio=(0.6, 1.0),
-    brightness=(1.0, 1.0),
-    saturation=(1.0, 1.0),
-)
+FINETUNE = msgspec.structs.replace(QUICK, steps=600, learning_rate=2e-4, final_rate=1e-6, warmup=0, validate_every=100)
 """The network stays as it is, so that a step costs less."""
 
 presets = {"quick": QUICK, "paper": PAPER, "finetune": FINETUNE}
