@@ -1,4 +1,4 @@
-"""Models of colours for tests: builders of small ones, and hypothesis strategies for any."""
+"""Models of colours for tests: builders of small ones, hypothesis strategies for any, and what equal pictures are."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -210,3 +210,14 @@ def _draw_lookup(draw, random, store, source, name) -> ColourLookup:
         )
     arithmetic = Arithmetic.PACKED if packed else Arithmetic.FLOAT32
     return ColourLookup(input=source, curves=curves, cube=cube, arithmetic=arithmetic, output=name)
+
+
+def expect_same(found, expected):
+    """Fail unless two pictures have the same bytes; what is no number may be any that is none."""
+    assert found.dtype == expected.dtype
+    assert found.shape == expected.shape
+    if expected.dtype.kind == "f":
+        faulty = np.isnan(expected)
+        assert np.array_equal(np.isnan(found), faulty)
+        found, expected = found[~faulty], expected[~faulty]
+    assert found.tobytes() == expected.tobytes()

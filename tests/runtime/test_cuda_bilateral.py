@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from bilateral_models import bilateral_programs, draw_guide, make_bilateral
-from colour_models import pictures
+from colour_models import expect_same, pictures
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -32,17 +32,6 @@ DEPTHS = ("uint8", "uint16", "float32")
 KINDS = list(itertools.product(DEPTHS, (3, 4)))
 ODD = np.array([np.nan, -np.nan, np.inf, -np.inf, 0, -0.0, 1, 1e-40, -1e-45, 1e30, -3e38, 0.5], np.float32)
 """What is no colour, what is hardly one, and the ends."""
-
-
-def expect_same(found, expected):
-    """Fail unless two pictures have the same bytes; what is no number may be any that is none."""
-    assert found.dtype == expected.dtype
-    assert found.shape == expected.shape
-    if expected.dtype.kind == "f":
-        faulty = np.isnan(expected)
-        assert np.array_equal(np.isnan(found), faulty)
-        found, expected = found[~faulty], expected[~faulty]
-    assert found.tobytes() == expected.tobytes()
 
 
 def make_picture(depth, shape, seed=0):

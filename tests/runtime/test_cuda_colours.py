@@ -15,6 +15,7 @@ from colour_models import (
     TETRAHEDRAL,
     TRILINEAR,
     colour_programs,
+    expect_same,
     make_adaptive,
     make_chain,
     make_look,
@@ -42,17 +43,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:(overflow|invalid value) encount
 DEPTHS = ("uint8", "uint16", "float32")
 SHAPES = ((5, 7, 3), (4, 9, 4), (1, 1, 3), (1, 2, 4), (1, 3, 3))
 STRENGTHS = (0.0, 0.3, 1.0, 1.7)
-
-
-def expect_same(found, expected):
-    """Fail unless two pictures have the same bytes; what is no number may be any that is none."""
-    assert found.dtype == expected.dtype
-    assert found.shape == expected.shape
-    if expected.dtype.kind == "f":
-        faulty = np.isnan(expected)
-        assert np.array_equal(np.isnan(found), faulty)
-        found, expected = found[~faulty], expected[~faulty]
-    assert found.tobytes() == expected.tobytes()
 
 
 def make_picture(depth, shape, seed=0):
