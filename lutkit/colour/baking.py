@@ -110,14 +110,16 @@ def bake_lut(artefact: Artefact, pixels: NDArray[Any] | None = None, *, size: in
     title = title if isinstance(title, str) else program.family
     lookup = _find_sole_lookup(program)
     if lookup is not None:
-        lut = _take(lookup, runner.evaluate_global(pixels), artefact, title)
+        lut = _take(lookup, runner.evaluate_global({artefact.program.input: pixels}), artefact, title)
         if size is None or (lut.curves is None and lut.cube is not None and lut.cube.size == size):
             return lut
     low, high = find_domain(program)
     nodes = grid(size or DEFAULT_SIZE, low, high).astype(np.float32)
     flat = nodes.reshape(1, -1, 3)
     values = np.empty_like(flat)
-    runner.prepare(pixels, program.fill_parameters({}))(flat, Place(0, 0, *flat.shape[:2]), values, None)
+    runner.prepare({program.input: pixels}, program.fill_parameters({}))(
+        flat, Place(0, 0, *flat.shape[:2]), values, None
+    )
     lut = ColourLut(cube=Cube(values.reshape(nodes.shape), low, high), title=title)
     lut.validate()
     return lut

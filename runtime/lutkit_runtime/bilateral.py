@@ -35,6 +35,10 @@ class Place:
     height: int
     width: int
 
+    def part(self, height: int, width: int) -> tuple[slice, slice]:
+        """Return the rows and columns of the whole picture that a piece of this size takes."""
+        return slice(self.top, self.top + height), slice(self.left, self.left + width)
+
 
 @dataclass(frozen=True)
 class GuideTables:

@@ -33,8 +33,14 @@ def follow_shapes(graph: Graph) -> Shape:
     return trace_shapes(graph)[graph.output]
 
 
-def trace_shapes(graph: Graph) -> dict[str, Shape]:
+def trace_shapes(graph: Graph, *, bounded: bool = True) -> dict[str, Shape]:
     """Return the shapes of the input and of what each layer makes, the output among them.
+
+    Parameters
+    ----------
+    graph : Graph
+    bounded : bool
+        Refuse networks that take long; not where the size of somebody's own picture is why.
 
     Raises ArtefactError where a layer is unknown or does not fit what it reads.
     """
@@ -64,7 +70,7 @@ def trace_shapes(graph: Graph) -> dict[str, Shape]:
         # kernels (outputs, channels, height, width) and matrices: every output has its share of the weights
         summed = [array.size // shape[1] for array in arrays if array.ndim >= 2]
         work += math.prod(shape) * max(summed, default=1)
-        if values > MAX_VALUES or work > MAX_WORK:
+        if bounded and (values > MAX_VALUES or work > MAX_WORK):
             raise ArtefactError(
                 f"its layers up to '{layer.output}' make {values} values in {work} steps; {MAX_VALUES} and {MAX_WORK} are "
                 "allowed"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import enum
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -22,6 +22,7 @@ from lutkit_runtime.ops import (
     Ensemble,
     Kind,
     Lookup,
+    Network,
     Op,
     ReconstructedConvolution,
     Slot,
@@ -76,6 +77,34 @@ class Parameter(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
             )
 
 
+class Companion(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A picture that has to be given beside the picture, of the same size.
+
+    Parameters
+    ----------
+    name : str
+    channels : int
+        3 for colours, 1 for a depth map.
+    """
+
+    name: str
+    channels: int
+
+    def validate(self) -> None:
+        """Raise ProgramError unless it has a usable name and 1 or 3 channels."""
+        if not self.name.isidentifier() or self.name in RESERVED:
+            raise ProgramError(
+                f"companion {self.name[:80]!r} needs a name of letters, digits and underscores of its own"
+            )
+        if self.channels not in (1, 3):
+            raise ProgramError(f"companion '{self.name}' has {self.channels} channels; 1 or 3 are possible")
+
+
+RESERVED = frozenset(
+    {"image", "threads", "backend", "tile", "progress", "on_compile", "out", "stream", "frames", "ahead"}
+)
+"""What `Model.apply` and `Model.stream` call other things."""
+
 STRENGTH = Parameter(name="strength", default=1.0, low=0.0, high=2.0)
 """How much of a look is mixed in; above 1 it is exaggerated. `lutkit apply --strength` sets it."""
 
@@ -100,6 +129,8 @@ class Program(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         Encoding of the samples that the tables were made for.
     parameters : tuple of Parameter
         For programs for colours.
+    companions : tuple of Companion
+        What has to be given beside the picture; for programs for colours.
     """
 
     family: str
@@ -111,6 +142,7 @@ class Program(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     colour: Colour = Colour.EACH_CHANNEL
     colour_space: str = "sRGB"
     parameters: tuple[Parameter, ...] = ()
+    companions: tuple[Companion, ...] = ()
 
     def lookups(self) -> Iterator[Lookup]:
         """Yield every spatial lookup in the order in which it runs."""
@@ -159,11 +191,11 @@ class Program(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         if self.depth != 8:
             raise ProgramError(f"program works in {self.depth} bits; this version runs 8-bit programs")
         known = {self.input}
-        for parameter in self.parameters:
-            parameter.validate()
-            if parameter.name in known:
-                raise ProgramError(f"program has two values named '{parameter.name}'; give every one its own name")
-            known.add(parameter.name)
+        for given in (*self.parameters, *self.companions):
+            given.validate()
+            if given.name in known:
+                raise ProgramError(f"program has two values named '{given.name}'; give every one its own name")
+            known.add(given.name)
         for op in self.ops:
             op.validate()
             for name in op.inputs:
@@ -206,6 +238,8 @@ class Program(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         self._validate_windows()
         if self.parameters:
             raise ProgramError(f"program has the parameter '{self.parameters[0].name}', which no op of it can read")
+        if self.companions:
+            raise ProgramError(f"program has the companion '{self.companions[0].name}', which no op of it can read")
         for op in self.ops:
             if not isinstance(op, ChannelOp):
                 raise ProgramError(f"op '{op.output}' works on colours; the program takes each channel by itself")
@@ -220,11 +254,13 @@ class Program(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     def _validate_colours(self) -> None:
         """Check what is special to programs through which the channels go together."""
         values = {self.input: Value(Kind.PICTURE), **{each.name: Value(Kind.SCALAR) for each in self.parameters}}
+        values |= {each.name: Value(Kind.COMPANION, each.channels) for each in self.companions}
         for op in self.ops:
             values[op.output] = op.infer(values)
-            # what runs once for the whole picture runs first: it can only see the picture as it came
-            if op.is_global and any(values[name].kind is Kind.PICTURE and name != self.input for name in op.inputs):
-                raise ProgramError(f"op '{op.output}' sees the whole picture; it must read '{self.input}' itself")
+            # what looks around a pixel, or runs once for the whole picture, can only see the picture as it came
+            sees_more = op.is_global or isinstance(op, Network)
+            if sees_more and any(values[name].kind is Kind.PICTURE and name != self.input for name in op.inputs):
+                raise ProgramError(f"op '{op.output}' sees more than one pixel; it must read '{self.input}' itself")
         values[self.output].expect(Kind.PICTURE, "the end of the program", self.output)
 
     def validate_tables(self, tables: Tables) -> None:
@@ -252,6 +288,11 @@ class Program(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
                 )
         for op in self.inner_ops():
             op.validate_tables(tables)
+
+    def count_channels(self, names: Iterable[str]) -> int:
+        """Return how many channels the picture and those beside it that have these names have, together."""
+        channels = {self.input: 3, **{each.name: each.channels for each in self.companions}}
+        return sum(channels[name] for name in names)
 
     def fill_parameters(self, chosen: Mapping[str, float]) -> dict[str, float]:
         """Return the value of every parameter; raises ProgramError for unknown ones and values out of range."""

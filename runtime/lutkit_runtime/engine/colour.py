@@ -13,12 +13,14 @@ from numpy.typing import NDArray
 
 from lutkit_runtime.bilateral import Place
 from lutkit_runtime.cube import Float32, scale_to_depth
-from lutkit_runtime.engine.colour_path import GlobalOps, Values, trace_colours
+from lutkit_runtime.engine.colour_path import GlobalOps, Pictures, PlanesOfPart, Values, trace_colours
+from lutkit_runtime.engine.conversion import check_image
 from lutkit_runtime.errors import InputError
-from lutkit_runtime.ops import BilateralSlice, Blend, ColourLookup, ColourMatrix
+from lutkit_runtime.ops import BilateralSlice, Blend, ColourLookup, ColourMatrix, Illuminate, Network, SelectPlanes
 from lutkit_runtime.ops.bilateral_slice import BoundSlice
 from lutkit_runtime.ops.colour_lookup import BoundLookup
-from lutkit_runtime.program import Program, Tables
+from lutkit_runtime.ops.illuminate import BoundIllumination
+from lutkit_runtime.program import Companion, Program, Tables
 
 Image = NDArray[Any]
 
@@ -52,6 +54,16 @@ RunOnStrip = Callable[[Image, Place, Image, int | None], None]
 
 FinishBlend = Callable[[Image, Float32, float, Image, int | None], bool]
 """Write base + amount (changed - base) at the depth of the base, with its alpha; False where it cannot."""
+
+
+Illuminator = Callable[[BoundIllumination, Float32, Float32, int | None], Float32]
+"""Returns the picture (h, w, 3) of a reflectance and an illumination (h, w, 3), float32; takes a limit of threads."""
+
+
+def _illuminate_by_definition(
+    bound: BoundIllumination, reflectance: Float32, illumination: Float32, threads: int | None
+) -> Float32:
+    return bound.illuminate(reflectance, illumination)
 
 
 class ReferenceLooker:
@@ -99,12 +111,12 @@ class ReferenceSlicer:
 class ColourRunner(Protocol):
     """A program for colours with its tables; may be used from several threads."""
 
-    def evaluate_global(self, image: Image) -> Values:
-        """Return what the ops that run once make of a picture: vectors, tables and grids by name."""
+    def evaluate_global(self, pictures: Pictures) -> Values:
+        """Return what the ops that run once make of a picture: vectors, tables, grids and planes by name."""
         ...
 
-    def prepare(self, image: Image, parameters: Mapping[str, float]) -> RunOnStrip:
-        """Run the global ops on a picture (H, W, 3 or 4) and return what turns a strip of it into its result."""
+    def prepare(self, pictures: Pictures, parameters: Mapping[str, float]) -> RunOnStrip:
+        """Run the global ops on a picture, with those beside it, and return what turns a strip of it into its result."""
         ...
 
 
@@ -119,6 +131,8 @@ class ColoursOnHost:
         Turn a bound lookup, a bound slice, into what runs it.
     finish_blend : callable, optional
         Does a blend that ends the program in one go.
+    illuminate : callable, optional
+        Runs a bound illumination on float32 pictures; its definition by default.
     """
 
     def __init__(
@@ -128,7 +142,9 @@ class ColoursOnHost:
         make_looker: Callable[[BoundLookup], Looker],
         make_slicer: Callable[[BoundSlice], Slicer],
         finish_blend: FinishBlend | None = None,
+        illuminate: Illuminator | None = None,
     ) -> None:
+        self._illuminate = illuminate or _illuminate_by_definition
         self._program = program
         self._finish_blend = finish_blend
         self._tables = tables
@@ -141,20 +157,26 @@ class ColoursOnHost:
             if isinstance(op, ColourLookup) and not (op.cube and op.cube.fused)
         }
 
-    def evaluate_global(self, image: Image) -> Values:
-        """Return what the ops that run once make of a picture: vectors, tables and grids by name."""
-        return self._global_ops.evaluate(image)
+    def evaluate_global(self, pictures: Pictures) -> Values:
+        """Return what the ops that run once make of a picture: vectors, tables, grids and planes by name."""
+        return self._global_ops.evaluate(pictures)
 
-    def prepare(self, image: Image, parameters: Mapping[str, float]) -> RunOnStrip:
-        """Run the global ops on a picture (H, W, 3 or 4) and return what turns a strip of it into its result."""
-        fixed: Values = {**self.evaluate_global(image), **parameters}
+    def prepare(self, pictures: Pictures, parameters: Mapping[str, float]) -> RunOnStrip:
+        """Run the global ops on a picture, with those beside it, and return what turns a strip of it into its result."""
+        fixed: Values = {**self.evaluate_global(pictures), **parameters}
         lookers = dict(self._lookers)
         slicers: dict[str, Slicer] = {}
+        networks: dict[str, PlanesOfPart] = {}
+        lights: dict[str, BoundIllumination] = {}
         for op in self._program.ops:
             if isinstance(op, ColourLookup) and op.output not in lookers:
                 lookers[op.output] = self._make_looker(op.bind(fixed, self._tables))
             elif isinstance(op, BilateralSlice):
                 slicers[op.output] = self._make_slicer(op.bind(fixed, self._tables))
+            elif isinstance(op, Network):
+                networks[op.output] = self._global_ops.prepare_planes(op, pictures, fixed)
+            elif isinstance(op, Illuminate):
+                lights[op.output] = op.bind(parameters[op.gamma])
         ops, leaving = trace_colours(self._program, parameters)
 
         @np.errstate(over="ignore", invalid="ignore")  # floats may be anything, infinite or no number
@@ -178,6 +200,14 @@ class ColoursOnHost:
                     values[op.output] = slicers[op.output].slice(source, place, threads)
                 elif isinstance(op, ColourMatrix):
                     values[op.output] = op.transform(values[op.input][..., :3])
+                elif isinstance(op, Network):
+                    rows, columns = place.part(*strip.shape[:2])
+                    values[op.output] = networks[op.output](rows, columns, threads)
+                elif isinstance(op, SelectPlanes):
+                    values[op.output] = op.select(values[op.input])
+                elif isinstance(op, Illuminate):
+                    reflectance, illumination = values[op.reflectance], values[op.illumination]
+                    values[op.output] = self._illuminate(lights[op.output], reflectance, illumination, threads)
                 elif isinstance(op, Blend):
                     base, changed = values[op.base], values[op.changed]
                     if self._ends_in(op, leaving, base is strip, changed):
@@ -203,6 +233,41 @@ def check_colours(shape: tuple[int, ...]) -> None:
             f"image has shape {shape}, but the model changes colours: use (H, W, 3) or (H, W, 4); "
             "numpy.stack([gray] * 3, axis=-1) makes one of a gray image"
         )
+
+
+def gather_pictures(program: Program, image: Image, companions: Mapping[str, Image]) -> dict[str, Image]:
+    """Return the picture and those beside it, (H, W, channels) each, in the machine's byte order.
+
+    Raises InputError where one is missing, unknown, of another size or of other channels than the program needs.
+    """
+    names = [each.name for each in program.companions]
+    unknown = sorted(companions.keys() - set(names))
+    if unknown:
+        has = f"it takes {', '.join(names)}" if names else "it takes the image alone"
+        raise InputError(f"the model takes no {unknown[0]}: {has}")
+    missing = [name for name in names if name not in companions]
+    if missing:
+        raise InputError(f"the model needs {', '.join(missing)} beside the image, of the same size: hand it in by name")
+    pictures = {program.input: use_native_order(image)}
+    for each in program.companions:
+        pictures[each.name] = _check_companion(each, companions[each.name], image.shape[:2])
+    return pictures
+
+
+def _check_companion(companion: Companion, given: Image, size: tuple[int, ...]) -> Image:
+    """Return a picture beside the picture as (H, W, channels)."""
+    check_image(given, finite=False)
+    height, width, *rest = given.shape
+    channels = rest[0] if rest else 1
+    if channels not in ((3, 4) if companion.channels == 3 else (1,)):
+        kind = "RGB" if companion.channels == 3 else "one channel, (H, W)"
+        raise InputError(f"{companion.name} has shape {given.shape}; {kind} is needed")
+    if (height, width) != size:
+        raise InputError(
+            f"{companion.name} has {width}x{height} pixels and the image {size[1]}x{size[0]}; they must be of one size: "
+            "resize or crop one"
+        )
+    return use_native_order(given).reshape(height, width, channels)[..., : companion.channels]
 
 
 def use_native_order(image: Image) -> Image:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
 from numpy.typing import NDArray
 
-from lutkit_runtime.onnx_network import OnnxNetwork
+from lutkit_runtime.onnx_network import OnnxNetwork, ResizableNetwork
 from lutkit_runtime.ops import (
-    BilateralSlice,
     Blend,
-    ColourLookup,
-    ColourMatrix,
     ColourOp,
     GridFusion,
+    Illuminate,
+    Network,
+    PixelOp,
     Predictor,
     TableFusion,
 )
@@ -23,6 +23,9 @@ from lutkit_runtime.program import Program, Tables
 
 Image = NDArray[Any]
 Values = dict[str, Any]
+
+Pictures = Mapping[str, Image]
+"""The picture (H, W, 3 or 4) and those beside it, (H, W, channels), by name."""
 
 
 class GlobalOps:
@@ -37,29 +40,53 @@ class GlobalOps:
     def __init__(self, program: Program, tables: Tables) -> None:
         self._program = program
         self._tables = tables
-        self._networks: dict[str, OnnxNetwork] = {
-            op.output: op.open(tables) for op in program.ops if isinstance(op, Predictor)
+        self._predictors: dict[str, OnnxNetwork] = {
+            op.output: op.open(tables, program.count_channels(op.inputs))
+            for op in program.ops
+            if isinstance(op, Predictor)
+        }
+        self._networks: dict[str, ResizableNetwork] = {
+            op.output: op.open(tables, program.count_channels(op.sources))
+            for op in program.ops
+            if isinstance(op, Network)
         }
 
-    def predict(self, image: Image | None) -> Values:
-        """Return what the networks make of a picture (H, W, 3 or 4): vectors by name.
+    def predict(self, pictures: Pictures) -> Values:
+        """Return what the networks that see all of a picture make of it: vectors and planes by name.
 
-        The picture may be missing where the program holds no network.
+        There may be no pictures where the program holds no network.
         """
         values: Values = {}
         for op in self._program.ops:
             if isinstance(op, Predictor):
-                assert image is not None
-                values[op.output] = op.predict(self._networks[op.output], image[..., :3])
+                values[op.output] = op.predict(self._predictors[op.output], *self._gather(pictures, op.inputs))
+            elif isinstance(op, Network) and op.is_global:
+                values[op.output] = op.run(self._networks[op.output], self._gather(pictures, op.sources))
         return values
 
-    def evaluate(self, image: Image) -> Values:
-        """Return vectors, fused tables and grids by name."""
-        values = self.predict(image)
+    def evaluate(self, pictures: Pictures) -> Values:
+        """Return vectors, fused tables, grids, and planes of networks that see all of the picture, by name."""
+        values = self.predict(pictures)
         for op in self._program.ops:
             if isinstance(op, TableFusion | GridFusion):
                 values[op.output] = op.reference(values, self._tables)
         return values
+
+    def prepare_planes(self, op: Network, pictures: Pictures, made: Values) -> PlanesOfPart:
+        """Return what gives a network's planes for a part of the picture; `made` is what `evaluate` returned."""
+        if op.is_global:
+            planes = made[op.output]
+            return lambda rows, columns, _threads: planes[rows, columns]
+        network, sources = self._networks[op.output], self._gather(pictures, op.sources)
+        return lambda rows, columns, threads: op.run(network, sources, rows, columns, threads)
+
+    def _gather(self, pictures: Pictures, names: tuple[str, ...]) -> list[Image]:
+        """Return pictures without alpha."""
+        return [pictures[name][..., : self._program.count_channels((name,))] for name in names]
+
+
+PlanesOfPart = Callable[[slice, slice, int | None], NDArray[Any]]
+"""Returns the planes (h, w, n) of rows and columns of the picture, computed by so many threads."""
 
 
 def trace_colours(program: Program, parameters: Mapping[str, float]) -> tuple[list[ColourOp], str]:
@@ -74,10 +101,15 @@ def trace_colours(program: Program, parameters: Mapping[str, float]) -> tuple[li
         if isinstance(op, Blend) and parameters[op.amount] in (0, 1):
             kept_input = op.changed if parameters[op.amount] else op.base
             names[op.output] = names.get(kept_input, kept_input)
-        elif isinstance(op, ColourLookup | ColourMatrix | BilateralSlice):
-            ops.append(_rename(op, input=names.get(op.input, op.input)))
         elif isinstance(op, Blend):
             ops.append(_rename(op, base=names.get(op.base, op.base), changed=names.get(op.changed, op.changed)))
+        elif isinstance(op, Illuminate):
+            reflectance, illumination = (names.get(name, name) for name in (op.reflectance, op.illumination))
+            ops.append(_rename(op, reflectance=reflectance, illumination=illumination))
+        elif isinstance(op, PixelOp):
+            ops.append(_rename(op, input=names.get(op.input, op.input)))
+        elif isinstance(op, Network):
+            ops.append(op)
     leaving = names.get(program.output, program.output)
     needed = {leaving}
     kept: list[ColourOp] = []

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any, cast
 
 from lutkit_runtime.bilateral import Place
 from lutkit_runtime.engine.backends import Backend, Runner, find_backend
-from lutkit_runtime.engine.colour import ColourRunner, check_colours, use_native_order
+from lutkit_runtime.engine.colour import ColourRunner, check_colours, gather_pictures
 from lutkit_runtime.engine.conversion import Image, Piece, check_image, has_alpha, make_result, scale_alpha, to_codes
 from lutkit_runtime.engine.streaming import AHEAD, apply_to_all
 from lutkit_runtime.engine.tiling import cut_image
 from lutkit_runtime.errors import InputError
 from lutkit_runtime.kernels.cuda.device import is_device_array
+from lutkit_runtime.ops import Network
+from lutkit_runtime.ops.network import TILE_SIDE
 from lutkit_runtime.program import Colour, Program, Tables
 
 if TYPE_CHECKING:
@@ -90,7 +92,7 @@ class Model:
         on_compile: Callable[[], None] | None = None,
         out: Any = None,
         stream: Any = None,
-        **parameters: float,
+        **named: Any,
     ) -> Any:
         """Run the model on an image.
 
@@ -123,8 +125,10 @@ class Model:
             torch or CuPy where the image is theirs, else the default stream. Nothing waits for the kernels, except that
             images of floats are looked through for what is no number, and pictures with a predictor or with an alpha to
             be enlarged are copied to this machine's memory.
-        **parameters : float
+        **named : float or array
             Parameters of the program by name, such as ``strength=0.5``; `Program.parameters` has defaults and ranges.
+            What a program needs beside the image, such as ``depth=``; `Program.companions` names them: uint8, uint16 or
+            float32, of the image's height and width, (H, W) or with as many channels as the program says.
 
         Returns
         -------
@@ -135,8 +139,9 @@ class Model:
         Raises
         ------
         InputError
-            Where the image, `threads`, `tile` or `out` cannot be used: wrong type or shape, no pixels; gray for a program for
-            colours; NaN or infinity for one for each channel.
+            Where the image, what is given beside it, `threads`, `tile` or `out` cannot be used: wrong type or shape, no
+            pixels; gray for a program for colours; NaN or infinity for one for each channel. Where something that the
+            program needs beside the image is missing.
         BackendError
             Where the backend is unknown or cannot run on this machine.
         ProgramError
@@ -146,12 +151,14 @@ class Model:
             if value is not None and value < 1:
                 raise InputError(f"{name} is {value}; use 1 or more")
         if is_device_array(image):
-            return self._apply_on_device(image, backend, tile, out, stream, progress, parameters)
+            return self._apply_on_device(image, backend, tile, out, stream, progress, named)
         chosen = find_backend(backend)
         check_image(image, finite=self.program.colour is not Colour.RGB)
-        filled = self.program.fill_parameters(parameters)
+        parameters, companions = self._sort(named)
         if self.program.colour is Colour.RGB:
-            return self._apply_colours(image, chosen, threads, tile, filled, progress, on_compile, out)
+            check_colours(image.shape)
+            pictures = gather_pictures(self.program, image, companions)
+            return self._apply_colours(image, pictures, chosen, threads, tile, parameters, progress, on_compile, out)
         scale = self.scale
         height, width = image.shape[:2]
         out = make_result(image, scale, out)
@@ -166,9 +173,19 @@ class Model:
             scale_alpha(image, scale, out)
         return out
 
+    def _sort(self, named: Mapping[str, Any]) -> tuple[dict[str, float], dict[str, Any]]:
+        """Return the value of every parameter, and what was given beside the image, by name.
+
+        Raises ProgramError for what the program does not know.
+        """
+        companions = {each.name for each in self.program.companions}
+        chosen = {name: value for name, value in named.items() if name not in companions}
+        return self.program.fill_parameters(chosen), {name: named[name] for name in named if name in companions}
+
     def _apply_colours(
         self,
         image: Image,
+        pictures: Mapping[str, Image],
         backend: Backend,
         threads: int | None,
         tile: int | None,
@@ -177,13 +194,14 @@ class Model:
         on_compile: Callable[[], None] | None,
         out: Image | None,
     ) -> Image:
-        check_colours(image.shape)
         out = make_result(image, 1, out)
-        image = use_native_order(image)
+        image = pictures[self.program.input]
         height, width = image.shape[:2]
+        if tile is None and any(isinstance(op, Network) and not op.is_global for op in self.program.ops):
+            tile = TILE_SIDE
         tiles = cut_image(height, width, 0, tile, backend.pixels_per_tile)
         with backend.announcing(on_compile):
-            run = self._prepare_colours(backend).prepare(image, parameters)
+            run = self._prepare_colours(backend).prepare(pictures, parameters)
             for done, (rows, columns) in enumerate(tiles, 1):
                 place = Place(rows.first, columns.first, height, width)
                 run(image[rows.read, columns.read], place, out[rows.read, columns.read], threads)
@@ -200,7 +218,7 @@ class Model:
         tile: int | None = None,
         ahead: int = AHEAD,
         on_compile: Callable[[], None] | None = None,
-        **parameters: float,
+        **named: Any,
     ) -> Generator[Image, None, None]:
         """Run the model on one image after another, such as the frames of a video, in constant memory.
 
@@ -213,8 +231,8 @@ class Model:
             As for `apply`. A thread fetches (and so decodes) them ahead; the model runs in the caller's thread.
         ahead : int
             Frames that wait at most; 0 fetches each when its result is asked for, without a thread.
-        threads, backend, tile, on_compile, **parameters
-            As for `apply`.
+        threads, backend, tile, on_compile, **named
+            As for `apply`; what is given beside the image is given beside every frame.
 
         Returns
         -------
@@ -228,8 +246,8 @@ class Model:
             result that it concerns. What `frames` raises is raised where the frame would have come.
         """
         self.prepare(backend)
-        self.program.fill_parameters(parameters)
-        run = partial(self.apply, threads=threads, backend=backend, tile=tile, on_compile=on_compile, **parameters)
+        self._sort(named)
+        run = partial(self.apply, threads=threads, backend=backend, tile=tile, on_compile=on_compile, **named)
         return apply_to_all(run, frames, ahead)
 
     def _apply_on_device(
@@ -240,7 +258,7 @@ class Model:
         out: Any,
         stream: Any,
         progress: Progress | None,
-        parameters: Mapping[str, float],
+        named: Mapping[str, Any],
     ) -> Any:
         """Run the model on an image that lies on the GPU."""
         if backend not in ("auto", "cuda"):
@@ -248,7 +266,7 @@ class Model:
         chosen = find_backend("cuda")
         from lutkit_runtime.engine.cuda_images import ResultOnDevice, apply_channels, apply_colours, use_gpu_of
 
-        filled = self.program.fill_parameters(parameters)
+        filled, companions = self._sort(named)
         scale = self.scale
         with use_gpu_of(image):
             result = ResultOnDevice(image, scale, out, stream)
@@ -260,12 +278,14 @@ class Model:
                 apply_channels(channels, result, scale, self.program.halo, tile, chosen.pixels_per_tile, progress)
             return result.hand_out()
 
-    def adapt(self, image: Image) -> dict[str, Any]:
+    def adapt(self, image: Image, **companions: Image) -> dict[str, Any]:
         """Return what the model makes of a whole picture before it changes a pixel: predicted weights, fused tables, grids.
 
         Parameters
         ----------
         image : uint8, uint16 or float32 array, (H, W, 3) or (H, W, 4)
+        **companions : array
+            What the program needs beside the image, as for `apply`.
 
         Returns
         -------
@@ -282,7 +302,8 @@ class Model:
             raise InputError("the model works on each channel by itself; it adapts nothing to a picture")
         check_image(image, finite=False)
         check_colours(image.shape)
-        return self._prepare_colours(find_backend("numpy")).evaluate_global(use_native_order(image))
+        pictures = gather_pictures(self.program, image, companions)
+        return self._prepare_colours(find_backend("numpy")).evaluate_global(pictures)
 
     def _prepare(self, backend: Backend) -> Runner:
         with self._preparing:

@@ -16,17 +16,23 @@ from lutkit_runtime.ops.colour_lookup import ColourLookup
 from lutkit_runtime.ops.colour_matrix import ColourMatrix
 from lutkit_runtime.ops.ensemble import BodyOp, Ensemble, follow_planes
 from lutkit_runtime.ops.grid_fusion import GridFusion
+from lutkit_runtime.ops.illuminate import Illuminate
 from lutkit_runtime.ops.lookup import Lookup
+from lutkit_runtime.ops.network import Network
 from lutkit_runtime.ops.pixel_shuffle import PixelShuffle
 from lutkit_runtime.ops.predictor import Predictor
 from lutkit_runtime.ops.reconstructed_convolution import ReconstructedConvolution
 from lutkit_runtime.ops.requantise import Requantise
+from lutkit_runtime.ops.select_planes import SelectPlanes
 from lutkit_runtime.ops.table_fusion import TableFusion
 
 ChannelOp = BodyOp | Ensemble
 """Ops of programs through which every channel goes by itself."""
 
-ColourOp = ColourLookup | ColourMatrix | BilateralSlice | Blend | TableFusion | GridFusion | Predictor
+PixelOp = ColourLookup | ColourMatrix | BilateralSlice | Illuminate | SelectPlanes | Blend
+"""Ops that make a colour of what is known at one pixel."""
+
+ColourOp = PixelOp | TableFusion | GridFusion | Predictor | Network
 """Ops of programs through which the three channels go together."""
 
 Op = ChannelOp | ColourOp
@@ -45,14 +51,18 @@ __all__ = [
     "ColourOp",
     "Ensemble",
     "GridFusion",
+    "Illuminate",
     "Kind",
     "Lookup",
+    "Network",
     "Op",
+    "PixelOp",
     "PixelShuffle",
     "Plane",
     "Predictor",
     "ReconstructedConvolution",
     "Requantise",
+    "SelectPlanes",
     "Slot",
     "TableFusion",
     "Tap",

@@ -32,6 +32,12 @@ class Kind(enum.Enum):
     SCALAR = "scalar"
     """A parameter of the program."""
 
+    COMPANION = "companion"
+    """(H, W, size): a picture, or a depth map, that is given beside the picture; uint8, uint16 or float32."""
+
+    PLANES = "planes"
+    """(H, W, size) float32: what a network makes of every pixel."""
+
 
 @dataclass(frozen=True)
 class Value:
@@ -41,7 +47,7 @@ class Value:
     ----------
     kind : Kind
     size : int
-        Length of a vector, nodes per axis of a table, else 0.
+        Length of a vector, nodes per axis of a table, channels of a companion or of planes, else 0.
     """
 
     kind: Kind

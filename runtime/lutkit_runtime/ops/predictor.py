@@ -27,9 +27,9 @@ class Sampling(enum.Enum):
 
 
 class Predictor(OpBase, frozen=True, tag="predictor"):
-    """Run an ONNX network on a thumbnail of the picture; its output is a vector.
+    """Run an ONNX network on a thumbnail of the picture, and of those beside it; its output is a vector.
 
-    The thumbnail is sampled at half-pixel positions and handed over as (1, 3, side, side) float32, 0 to 1.
+    Thumbnails are sampled at half-pixel positions and handed over as (1, channels, side, side) float32, 0 to 1.
 
     Parameters
     ----------
@@ -44,6 +44,8 @@ class Predictor(OpBase, frozen=True, tag="predictor"):
         Length of the vector.
     sampling : Sampling
         Bilinear, or the pixel that holds the position.
+    companions : tuple of str
+        Pictures beside the picture whose channels follow its own, in this order.
     """
 
     input: str
@@ -52,11 +54,12 @@ class Predictor(OpBase, frozen=True, tag="predictor"):
     side: int
     outputs: int
     sampling: Sampling = Sampling.BILINEAR
+    companions: tuple[str, ...] = ()
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """The one picture."""
-        return (self.input,)
+        """The picture and those beside it."""
+        return (self.input, *self.companions)
 
     @property
     def slots(self) -> dict[str, Slot]:
@@ -81,12 +84,21 @@ class Predictor(OpBase, frozen=True, tag="predictor"):
     def infer(self, values: Mapping[str, Value]) -> Value:
         """Return that the result is a vector; raises ProgramError where the input is no picture."""
         values[self.input].expect(Kind.PICTURE, self.output, self.input)
+        for name in self.companions:
+            values[name].expect(Kind.COMPANION, self.output, name)
         return Value(Kind.VECTOR, self.outputs)
 
-    def open(self, fill: Mapping[str, Any]) -> OnnxNetwork:
-        """Return the network; raises ArtefactError where it cannot be read, or takes and gives something else."""
+    def open(self, fill: Mapping[str, Any], channels: int = 3) -> OnnxNetwork:
+        """Return the network; raises ArtefactError where it cannot be read, or takes and gives something else.
+
+        Parameters
+        ----------
+        fill : mapping of slot name to table
+        channels : int
+            Of the picture and those beside it, together.
+        """
         network = OnnxNetwork(np.ascontiguousarray(fill[self.slot]).reshape(-1), self.slot)
-        taken, given = (1, 3, self.side, self.side), math.prod(network.output_shape)
+        taken, given = (1, channels, self.side, self.side), math.prod(network.output_shape)
         if network.input_shape != taken or given != self.outputs:
             raise ArtefactError(
                 f"network '{self.slot}' takes {network.input_shape} and gives {given} values, where {taken} and "
@@ -94,10 +106,15 @@ class Predictor(OpBase, frozen=True, tag="predictor"):
             )
         return network
 
-    def predict(self, network: OnnxNetwork, picture: NDArray[Any]) -> NDArray[np.float32]:
-        """Return the vector (outputs,) for a picture (H, W, 3); raises ArtefactError where the network fails."""
-        thumbnail = sample_thumbnail(picture, self.side, self.sampling)
-        result = network.run(np.ascontiguousarray(thumbnail.transpose(2, 0, 1)[None])).reshape(-1)
+    def predict(self, network: OnnxNetwork, *pictures: NDArray[Any]) -> NDArray[np.float32]:
+        """Return the vector (outputs,) for a picture (H, W, 3) and those beside it, (H, W, channels) each.
+
+        Raises ArtefactError where the network fails.
+        """
+        thumbnails = [sample_thumbnail(each, self.side, self.sampling) for each in pictures]
+        result = network.run(np.ascontiguousarray(np.concatenate(thumbnails, axis=2).transpose(2, 0, 1)[None])).reshape(
+            -1
+        )
         if result.size != self.outputs or not np.isfinite(result).all():
             raise ArtefactError(
                 f"network '{self.slot}' gives {result.size} values, where {self.outputs} finite ones are needed: make "
@@ -107,11 +124,12 @@ class Predictor(OpBase, frozen=True, tag="predictor"):
 
     def reference(self, planes: Mapping[str, Any], fill: Mapping[str, Any]) -> Any:
         """Return the vector (outputs,) float32."""
-        return self.predict(self.open(fill), planes[self.input])
+        pictures = [planes[name] for name in self.inputs]
+        return self.predict(self.open(fill, sum(each.shape[2] for each in pictures)), *pictures)
 
 
 def sample_thumbnail(picture: NDArray[Any], side: int, sampling: Sampling = Sampling.BILINEAR) -> NDArray[np.float32]:
-    """Return a picture (H, W, 3) sampled to (side, side, 3) float32, 0 to 1, at half-pixel positions without a filter.
+    """Return a picture (H, W, C) sampled to (side, side, C) float32, 0 to 1, at half-pixel positions without a filter.
 
     The same as torch's ``interpolate`` with ``mode="bilinear", align_corners=False``, or ``mode="nearest-exact"``.
     Samples outside 0 to 1 count as the nearer end, not a number as 0: networks have never seen any others, and a single
@@ -119,20 +137,21 @@ def sample_thumbnail(picture: NDArray[Any], side: int, sampling: Sampling = Samp
     """
     if sampling is Sampling.NEAREST:
         rows, columns = (hold_positions(length, side) for length in picture.shape[:2])
-        return _see(picture[rows[:, None], columns[None, :]])
+        return see_samples(picture[rows[:, None], columns[None, :]])
     top, bottom, down = _place(picture.shape[0], side)
     left, right, across = _place(picture.shape[1], side)
     down, across = down[:, None, None], across[None, :, None]
 
     def read(rows: Any, columns: Any) -> Any:
-        return _see(picture[rows[:, None], columns[None, :]])
+        return see_samples(picture[rows[:, None], columns[None, :]])
 
     above = read(top, left) * (1 - across) + read(top, right) * across
     below = read(bottom, left) * (1 - across) + read(bottom, right) * across
     return above * (1 - down) + below * down
 
 
-def _see(samples: NDArray[Any]) -> NDArray[np.float32]:
+def see_samples(samples: NDArray[Any]) -> NDArray[np.float32]:
+    """Return samples as networks see them: float32 of 0 to 1, not a number as 0."""
     return np.nan_to_num(to_unit(samples).clip(0, 1), nan=0.0).astype(np.float32, copy=False)
 
 

@@ -1,0 +1,1 @@
+"""Low light: networks that take a picture apart into illumination and reflectance, and their compiled form. Imports torch."""
