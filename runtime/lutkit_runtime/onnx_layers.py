@@ -52,7 +52,8 @@ def trace_shapes(graph: Graph, *, bounded: bool = True) -> dict[str, Shape]:
         if layer.kind not in LAYERS:
             raise ArtefactError(f"it has a layer {layer.kind[:40]!r}; known are {', '.join(LAYERS)}")
         known = LAYERS[layer.kind]
-        read, names = layer.inputs[: known.results], layer.inputs[known.results :]
+        count = len(layer.inputs) if known.several else known.results
+        read, names = layer.inputs[:count], layer.inputs[count:]
         if (
             len(read) < known.results
             or any(name not in shapes for name in read)
@@ -176,6 +177,29 @@ def _add(layer: Layer, arrays: Arrays, first: Shape, second: Shape) -> Shape:
     return first
 
 
+def _join(layer: Layer, arrays: Arrays, *shapes: Shape) -> Shape:
+    """Puts planes of several results after each other."""
+    _expect(layer, not arrays and _number(layer, "axis", 0) == 1 and all(len(shape) == 4 for shape in shapes))
+    first = shapes[0]
+    _expect(layer, all((shape[0], *shape[2:]) == (first[0], *first[2:]) for shape in shapes))
+    return (first[0], sum(shape[1] for shape in shapes), *first[2:])
+
+
+def _extend(layer: Layer, arrays: Arrays, shape: Shape) -> Shape:
+    """Extends pictures at their four sides: by zeros, or mirrored without the border itself."""
+    _expect(layer, len(shape) == 4 and len(arrays) == 1 and arrays[0].dtype.kind == "i" and arrays[0].shape == (8,))
+    mode = layer.attributes.get("mode", "constant")
+    pads = [int(each) for each in arrays[0]]
+    _expect(layer, mode in ("constant", "reflect") and not any((*pads[:2], *pads[4:6])))
+    lengths: list[int] = []
+    for axis in (2, 3):
+        before, after, length = pads[axis], pads[axis + 4], shape[axis]
+        most = length - 1 if mode == "reflect" else MAX_WINDOW
+        _expect(layer, 0 <= before <= most and 0 <= after <= most)
+        lengths.append(before + length + after)
+    return (*shape[:2], *lengths)
+
+
 @dataclass(frozen=True)
 class Known:
     """What a layer may be.
@@ -187,17 +211,22 @@ class Known:
     attributes : set of str
     results : int
         How many of its inputs, the first ones, come from earlier layers; the others are arrays of the file.
+    several : bool
+        All its inputs come from earlier layers, and there may be more than `results` of them.
     """
 
     rule: Callable[..., Shape]
     attributes: frozenset[str] = frozenset()
     results: int = 1
+    several: bool = False
 
 
 LAYERS: dict[str, Known] = {
     "Conv": Known(_convolve, frozenset({"auto_pad", "dilations", "group", "kernel_shape", "pads", "strides"})),
     "Gemm": Known(_connect, frozenset({"alpha", "beta", "transA", "transB"})),
     "Add": Known(_add, results=2),
+    "Concat": Known(_join, frozenset({"axis"}), results=2, several=True),
+    "Pad": Known(_extend, frozenset({"mode"})),
     "LeakyRelu": Known(_keep, frozenset({"alpha"})),
     "Relu": Known(_keep),
     "Sigmoid": Known(_keep),
