@@ -1,4 +1,4 @@
-"""What a restoration network has to undo: shrinking, noise or compression. One frozen class per task.
+"""What a restoration network has to undo: shrinking, noise, compression, too little light. One frozen class per task.
 
 May import `resize` and the error tree; numpy and Pillow only.
 """
@@ -6,6 +6,7 @@ May import `resize` and the error tree; numpy and Pillow only.
 import io
 import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import ClassVar, Protocol
@@ -208,13 +209,13 @@ class Retouch:
         """Return uint8 (H, W, 3) with faults drawn from the generator; a gray image counts as three equal channels."""
         from lutkit.colour.defects import random_defect
 
-        return random_defect(rng).apply(image if image.ndim == 3 else np.stack([image] * 3, axis=-1))
+        return random_defect(rng).apply(_make_colours(image))
 
     def aim(self, image: Image8) -> Image8:
         """Return the image developed plainly, see `lutkit.colour.develop`."""
         from lutkit.colour.develop import develop
 
-        return develop(image if image.ndim == 3 else np.stack([image] * 3, axis=-1))
+        return develop(_make_colours(image))
 
 
 @dataclass(frozen=True)
@@ -237,17 +238,92 @@ class Detail:
 
     def degrade(self, image: Image8, rng: np.random.Generator) -> Image8:
         """Return the image itself, uint8 (H, W, 3); a gray image counts as three equal channels."""
-        return image if image.ndim == 3 else np.stack([image] * 3, axis=-1)
+        return _make_colours(image)
 
     def aim(self, image: Image8) -> Image8:
         """Return the image as `lutkit.colour.local_contrast` changes it."""
         from lutkit.colour.local_contrast import enhance_detail
 
-        return enhance_detail(image if image.ndim == 3 else np.stack([image] * 3, axis=-1))
+        return enhance_detail(_make_colours(image))
 
 
-TASKS = ("sr", "denoise", "deblock", "retouch", "detail")
+@dataclass(frozen=True)
+class Darken:
+    """Low light: photos exposed two to five stops too short, with the noise and the white balance that come with it."""
+
+    cacheable: ClassVar[bool] = False
+    scores_luma: ClassVar[bool] = False
+    scores_colour: ClassVar[bool] = True
+
+    @property
+    def scale(self) -> int:
+        """Always 1."""
+        return 1
+
+    @property
+    def name(self) -> str:
+        """Always ``lowlight``."""
+        return "lowlight"
+
+    def degrade(self, image: Image8, rng: np.random.Generator) -> Image8:
+        """Return uint8 (H, W, 3), an exposure drawn from the generator; gray counts as three equal channels."""
+        from lutkit.colour.exposures import draw_exposure
+
+        return draw_exposure(rng).take(_make_colours(image), rng)
+
+    def expose_twice(self, image: Image8, rng: np.random.Generator) -> tuple[Image8, Image8]:
+        """Return two different dark exposures of one photo, uint8 (H, W, 3): for learning without a reference."""
+        from lutkit.colour.exposures import draw_two_exposures
+
+        one, other = draw_two_exposures(rng)
+        photo = _make_colours(image)
+        return one.take(photo, rng), other.take(photo, rng)
+
+    def aim(self, image: Image8) -> Image8:
+        """Return the image itself, (H, W, 3)."""
+        return _make_colours(image)
+
+
+@dataclass(frozen=True)
+class Relight:
+    """Relighting: a picture as it looks under the light of another one. Its pairs come from scenes, not from photos."""
+
+    cacheable: ClassVar[bool] = False
+    scores_luma: ClassVar[bool] = False
+    scores_colour: ClassVar[bool] = True
+
+    @property
+    def scale(self) -> int:
+        """Always 1."""
+        return 1
+
+    @property
+    def name(self) -> str:
+        """Always ``relight``."""
+        return "relight"
+
+    def degrade(self, image: Image8, rng: np.random.Generator) -> Image8:
+        """Raise DataError: one photo does not tell what another light makes of it."""
+        raise DataError(
+            "task relight needs scenes under several lights, not photos: give a folder with SCENE/depth.png and "
+            "SCENE/light_NAME.png, several lights for each of several scenes"
+        )
+
+    def aim(self, image: Image8) -> Image8:
+        """Return the image itself: it is the scene under the light that is asked for."""
+        return image
+
+
+def _make_colours(image: Image8) -> Image8:
+    """Return a picture (H, W, 3); gray ones as three equal channels."""
+    return image if image.ndim == 3 else np.stack([image] * 3, axis=-1)
+
+
+TASKS = ("sr", "denoise", "deblock", "retouch", "detail", "lowlight", "relight")
 """Tasks by the name that programs, options and configurations give them."""
+
+_PLAIN: dict[str, Callable[[], Task]] = {"retouch": Retouch, "detail": Detail, "lowlight": Darken, "relight": Relight}
+"""Tasks without parameters."""
 
 DEFAULT_SIGMA = 25.0
 DEFAULT_QUALITY = 10
@@ -276,10 +352,8 @@ def make_task(kind: str, scale: int, sigma: float = DEFAULT_SIGMA, quality: int 
         return Downscale(scale)
     if scale != 1:
         raise DataError(f"task {kind} keeps the size, but scale {scale} is given: leave --scale out")
-    if kind == "retouch":
-        return Retouch()
-    if kind == "detail":
-        return Detail()
+    if kind in _PLAIN:
+        return _PLAIN[kind]()
     return AddNoise(sigma) if kind == "denoise" else CompressJpeg(quality)
 
 
