@@ -6,8 +6,8 @@ Imports the program and the ops; the kernels, and with them Numba, only inside `
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -18,7 +18,7 @@ from lutkit_runtime.engine.colour import ColourRunner, ColoursOnHost, ReferenceL
 from lutkit_runtime.engine.conversion import Piece
 from lutkit_runtime.errors import BackendError
 from lutkit_runtime.kernels.cuda.device import find_obstacle, is_simulated
-from lutkit_runtime.ops import CODES, Ensemble, Op, Requantise, follow_planes
+from lutkit_runtime.ops import CODES, Ensemble, Network, Op, Requantise, follow_planes
 from lutkit_runtime.program import Program, Tables
 
 if TYPE_CHECKING:
@@ -116,8 +116,9 @@ class CpuBackend:
         from lutkit_runtime.kernels.cpu.bilateral import CompiledSlicer
         from lutkit_runtime.kernels.cpu.blending import blend_pictures
         from lutkit_runtime.kernels.cpu.colour import CompiledLooker
+        from lutkit_runtime.kernels.cpu.illumination import illuminate_pictures
 
-        return ColoursOnHost(program, tables, CompiledLooker, CompiledSlicer, blend_pictures)
+        return ColoursOnHost(program, tables, CompiledLooker, CompiledSlicer, blend_pictures, illuminate_pictures)
 
     def announcing(self, on_compile: Callable[[], None] | None) -> AbstractContextManager[None]:
         """Return a context that listens to Numba."""
@@ -144,16 +145,26 @@ class CudaBackend:
         return ChannelsOnDevice(program, tables)
 
     def prepare_colours(self, program: Program, tables: Tables) -> ColourRunner:
-        """Return what changes colours on the GPU."""
+        """Return what changes colours on the GPU, or on the CPU where a network that OpenCV runs there sees every pixel."""
+        if any(isinstance(op, Network) for op in program.ops):
+            return CpuBackend().prepare_colours(program, tables)
         from lutkit_runtime.engine.cuda_colours import ColoursOnDevice
 
         return ColoursOnDevice(program, tables)
 
-    def announcing(self, on_compile: Callable[[], None] | None) -> AbstractContextManager[None]:
-        """Return a context that listens to numba-cuda."""
+    @contextmanager
+    def announcing(self, on_compile: Callable[[], None] | None) -> Generator[None]:
+        """Return a context that listens to numba-cuda, and to Numba: some programs run on the CPU."""
         from lutkit_runtime.kernels.cuda.compiling import announce_compilation
 
-        return announce_compilation(on_compile)
+        waiting = [] if on_compile is None else [on_compile]
+
+        def announce() -> None:
+            while waiting:
+                waiting.pop()()
+
+        with announce_compilation(announce), CpuBackend().announcing(announce):
+            yield
 
 
 BACKENDS: dict[str, Backend] = {backend.name: backend for backend in (NumpyBackend(), CpuBackend(), CudaBackend())}

@@ -18,6 +18,7 @@ from lutkit_runtime.engine.conversion import check_image
 from lutkit_runtime.errors import InputError
 from lutkit_runtime.ops import BilateralSlice, Blend, ColourLookup, ColourMatrix, Illuminate, Network, SelectPlanes
 from lutkit_runtime.ops.bilateral_slice import BoundSlice
+from lutkit_runtime.ops.blend import to_unit
 from lutkit_runtime.ops.colour_lookup import BoundLookup
 from lutkit_runtime.ops.illuminate import BoundIllumination
 from lutkit_runtime.program import Companion, Program, Tables
@@ -206,7 +207,9 @@ class ColoursOnHost:
                 elif isinstance(op, SelectPlanes):
                     values[op.output] = op.select(values[op.input])
                 elif isinstance(op, Illuminate):
-                    reflectance, illumination = values[op.reflectance], values[op.illumination]
+                    reflectance, illumination = (
+                        to_unit(values[name][..., :3]) for name in (op.reflectance, op.illumination)
+                    )
                     values[op.output] = self._illuminate(lights[op.output], reflectance, illumination, threads)
                 elif isinstance(op, Blend):
                     base, changed = values[op.base], values[op.changed]

@@ -15,19 +15,28 @@ from numpy.typing import NDArray
 
 from lutkit_runtime.bilateral import Place
 from lutkit_runtime.engine.colour import RunOnStrip
-from lutkit_runtime.engine.colour_path import GlobalOps, trace_colours
+from lutkit_runtime.engine.colour_path import GlobalOps, Pictures, Values, trace_colours
 from lutkit_runtime.kernels.cuda.bilateral import GuideOnDevice, SlicerOnDevice
 from lutkit_runtime.kernels.cuda.colour import LookupOnDevice
 from lutkit_runtime.kernels.cuda.four_samples import fit_four
+from lutkit_runtime.kernels.cuda.illumination import LightOnDevice
 from lutkit_runtime.kernels.cuda.memory import PerGpu, Picture, Pool, Session, copy_to_host
 from lutkit_runtime.kernels.cuda.mixing import blend, convert, finish_blend, transform
 from lutkit_runtime.kernels.cuda.table_fusion import FusionOnDevice
-from lutkit_runtime.ops import BilateralSlice, Blend, ColourLookup, ColourMatrix, ColourOp, GridFusion, TableFusion
+from lutkit_runtime.ops import (
+    BilateralSlice,
+    Blend,
+    ColourLookup,
+    ColourMatrix,
+    ColourOp,
+    GridFusion,
+    Illuminate,
+    TableFusion,
+)
 from lutkit_runtime.ops.colour_lookup import BoundLookup
 from lutkit_runtime.program import Program, Tables
 
 Image = NDArray[Any]
-Values = dict[str, Any]
 
 RunOnDevice = Callable[[Session, Picture, Place, Picture], None]
 """Turns a piece of a picture on the GPU, which lies at a place, into its result, of the same size, channels and type; they
@@ -64,16 +73,16 @@ class ColoursOnDevice:
         for made in (self._fusions, self._lookups, self._guides):
             made.get()
 
-    def evaluate_global(self, image: Image) -> Values:
+    def evaluate_global(self, pictures: Pictures) -> Values:
         """Return what the ops that run once make of a picture: vectors, tables and grids by name, as their definitions do."""
-        return self._global_ops.evaluate(image)
+        return self._global_ops.evaluate(pictures)
 
-    def prepare(self, image: Image, parameters: Mapping[str, float]) -> RunOnStrip:
-        """Run the global ops on a picture (H, W, 3 or 4) and return what turns a strip of it into its result.
+    def prepare(self, pictures: Pictures, parameters: Mapping[str, float]) -> RunOnStrip:
+        """Run the global ops on a picture, with those beside it, and return what turns a strip of it into its result.
 
         The GPU's threads are its own, whatever the limit.
         """
-        run_on_device = self.prepare_on_device(image, parameters)
+        run_on_device = self.prepare_on_device(pictures, parameters)
 
         def run(strip: Image, place: Place, out: Image, threads: int | None) -> None:
             stream: Any = 0
@@ -88,20 +97,22 @@ class ColoursOnDevice:
 
         return run
 
-    def prepare_on_device(self, image: Image | None, parameters: Mapping[str, float]) -> RunOnDevice:
+    def prepare_on_device(self, pictures: Pictures, parameters: Mapping[str, float]) -> RunOnDevice:
         """Run the global ops and return what turns a picture on the GPU, or a part of it, into its result.
 
         Parameters
         ----------
-        image : uint8, uint16 or float32 array (H, W, 3 or 4), or None
-            The whole picture in this machine's memory; needed where the program holds a predictor.
+        pictures : mapping of name to uint8, uint16 or float32 array (H, W, channels)
+            The whole picture and those beside it in this machine's memory, where the program holds a predictor; nobody
+            looks at them otherwise.
         parameters : mapping of name to value
         """
-        vectors = self._global_ops.predict(image)
+        vectors = self._global_ops.predict(pictures)
         nodes = {name: fusion.fuse(vectors[fusion.op.weights]) for name, fusion in self._fusions.get().items()}
         slicers = self._place_grids(vectors)
         ops, leaving = trace_colours(self._program, parameters)
-        steps = _Steps(ops, self._program.input, leaving, self._lookups.get(), nodes, slicers, parameters)
+        lights = {op.output: LightOnDevice(op.bind(parameters[op.gamma])) for op in ops if isinstance(op, Illuminate)}
+        steps = _Steps(ops, self._program.input, leaving, self._lookups.get(), nodes, slicers, lights, parameters)
 
         def run(session: Session, given: Picture, place: Place, out: Picture) -> None:
             if leaving == self._program.input:
@@ -137,6 +148,7 @@ class _Steps:
     nodes : mapping of name to device array
         Fused tables.
     slicers : mapping of name to SlicerOnDevice
+    lights : mapping of name to LightOnDevice
     parameters : mapping of name to value
     """
 
@@ -148,10 +160,12 @@ class _Steps:
         lookups: Mapping[str, LookupOnDevice],
         nodes: Mapping[str, Any],
         slicers: Mapping[str, SlicerOnDevice],
+        lights: Mapping[str, LightOnDevice],
         parameters: Mapping[str, float],
     ) -> None:
         self._ops, self._source, self._leaving = ops, source, leaving
-        self._lookups, self._nodes, self._slicers, self._parameters = lookups, nodes, slicers, parameters
+        self._lookups, self._nodes, self._slicers = lookups, nodes, slicers
+        self._lights, self._parameters = lights, parameters
         self._readers = Counter(name for op in ops for name in op.inputs)
 
     def run(self, session: Session, given: Picture, place: Place, out: Picture) -> None:
@@ -176,6 +190,9 @@ class _Steps:
             return self._lookups[op.output].look_up(session, pictures[op.input], self._find_nodes(op))
         if isinstance(op, ColourMatrix):
             return transform(session, op, pictures[op.input])
+        if isinstance(op, Illuminate):
+            light = self._lights[op.output]
+            return light.illuminate(session, pictures[op.reflectance], pictures[op.illumination])
         assert isinstance(op, Blend)
         return blend(session, pictures[op.base], pictures[op.changed], self._parameters[op.amount])
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lutkit_runtime.bilateral import Place
-from lutkit_runtime.engine.colour import check_colours
+from lutkit_runtime.engine.colour_path import Pictures
 from lutkit_runtime.engine.conversion import check_layout, check_result, scale_alpha
 from lutkit_runtime.engine.cuda_planes import ChannelsOnDevice
 from lutkit_runtime.engine.tiling import Span, cut_image
@@ -69,10 +69,7 @@ class ResultOnDevice:
 
     def __init__(self, image: Any, scale: int, out: Any = None, stream: Any = None) -> None:
         self.stream = open_stream(_find_stream(image) if stream is None else stream)
-        given, dtype = describe_image(image)
-        check_layout(given, dtype)
-        if not dtype.isnative:
-            raise InputError(f"image has samples of type {dtype}, whose bytes GPUs read the other way round: swap them")
+        given, dtype = _check_layout(image)
         height, width, *channels = given
         shape = (height * scale, width * scale, *channels)
         if out is None:
@@ -96,6 +93,11 @@ class ResultOnDevice:
         """Number of channels that are not alpha."""
         return self.given.shape[2] - self.has_alpha
 
+    def fill(self, made: NDArray[Any]) -> None:
+        """Write a result (H, W, channels) that lies in this machine's memory."""
+        height, width = made.shape[:2]
+        copy_channels.launch(height * width, self.stream, upload(made, self.stream).reshape(made.shape), 0, self.made)
+
     def hand_out(self) -> Any:
         """Return the result: `out`, or a torch tensor or CuPy array where the image is one, else a device array."""
         library = _find_library(self._image)
@@ -104,6 +106,15 @@ class ResultOnDevice:
         if library.__name__ == "torch":
             return library.as_tensor(self._result, device=self._image.device)
         return library.asarray(self._result)
+
+
+def _check_layout(image: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Return shape and type of an image on the GPU; raises InputError where kernels cannot read it."""
+    shape, dtype = describe_image(image)
+    check_layout(shape, dtype)
+    if not dtype.isnative:
+        raise InputError(f"image has samples of type {dtype}, whose bytes GPUs read the other way round: swap them")
+    return shape, dtype
 
 
 def _find_library(image: Any) -> Any:
@@ -209,16 +220,11 @@ def _scale_alpha(result: ResultOnDevice, scale: int) -> None:
 
 
 def apply_colours(
-    runner: ColoursOnDevice, result: ResultOnDevice, parameters: Mapping[str, float], *, looks_first: bool
+    runner: ColoursOnDevice, result: ResultOnDevice, pictures: Pictures, parameters: Mapping[str, float]
 ) -> None:
-    """Run a program for colours on an image on the GPU.
-
-    With `looks_first`, a network of the program sees the whole picture first, in this machine's memory.
-    Raises InputError where the image has not the channels of colours.
-    """
-    check_colours(result.shape)
+    """Run a program for colours on an image on the GPU; `pictures` are what its networks see first."""
     pixels, stream = result.given.shape[0] * result.given.shape[1], result.stream
-    run = runner.prepare_on_device(download_image(result.given, stream) if looks_first else None, parameters)
+    run = runner.prepare_on_device(pictures, parameters)
     with runner.pool.session(stream) as session:
         given, made = (_lie_dense(session, image) for image in (result.given, result.made))
         if given is not result.given:
@@ -250,6 +256,17 @@ def download_image(image: DeviceImage, stream: Any) -> NDArray[Any]:
         dense = allocate(tuple(image.shape), image.dtype, stream)
         copy_channels.launch(image.shape[0] * image.shape[1], stream, image, 0, dense)
     return copy_to_host(dense, stream)
+
+
+def download_companion(picture: Any, stream: Any) -> Any:
+    """Return a picture that stands beside an image in this machine's memory, as it is where it lies there already.
+
+    Raises InputError where it lies on the GPU and cannot be used.
+    """
+    if not is_device_array(picture):
+        return picture
+    shape, _ = _check_layout(picture)
+    return download_image(view_image(picture, stream), stream).reshape(shape)
 
 
 def _lie_dense(session: Session, image: DeviceImage) -> DeviceImage:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from lutkit_runtime.bilateral import Place
 from lutkit_runtime.engine.backends import Backend, Runner, find_backend
-from lutkit_runtime.engine.colour import ColourRunner, check_colours, gather_pictures
+from lutkit_runtime.engine.colour import ColourRunner, ColoursOnHost, check_colours, gather_pictures
 from lutkit_runtime.engine.conversion import Image, Piece, check_image, has_alpha, make_result, scale_alpha, to_codes
 from lutkit_runtime.engine.streaming import AHEAD, apply_to_all
 from lutkit_runtime.engine.tiling import cut_image
@@ -151,7 +151,7 @@ class Model:
             if value is not None and value < 1:
                 raise InputError(f"{name} is {value}; use 1 or more")
         if is_device_array(image):
-            return self._apply_on_device(image, backend, tile, out, stream, progress, named)
+            return self._apply_on_device(image, threads, backend, tile, progress, on_compile, out, stream, named)
         chosen = find_backend(backend)
         check_image(image, finite=self.program.colour is not Colour.RGB)
         parameters, companions = self._sort(named)
@@ -253,26 +253,45 @@ class Model:
     def _apply_on_device(
         self,
         image: Any,
+        threads: int | None,
         backend: str,
         tile: int | None,
+        progress: Progress | None,
+        on_compile: Callable[[], None] | None,
         out: Any,
         stream: Any,
-        progress: Progress | None,
         named: Mapping[str, Any],
     ) -> Any:
-        """Run the model on an image that lies on the GPU."""
+        """Run the model on an image that lies on the GPU, where what stands beside it may lie, too."""
         if backend not in ("auto", "cuda"):
             raise InputError(f"image lies on the GPU, where backend '{backend}' cannot read it: use the backend cuda")
         chosen = find_backend("cuda")
-        from lutkit_runtime.engine.cuda_images import ResultOnDevice, apply_channels, apply_colours, use_gpu_of
+        from lutkit_runtime.engine.cuda_images import (
+            ResultOnDevice,
+            apply_channels,
+            apply_colours,
+            download_companion,
+            download_image,
+            use_gpu_of,
+        )
 
         filled, companions = self._sort(named)
         scale = self.scale
-        with use_gpu_of(image):
+        with use_gpu_of(image), chosen.announcing(on_compile):
             result = ResultOnDevice(image, scale, out, stream)
             if self.program.colour is Colour.RGB:
-                runner = cast("ColoursOnDevice", self._prepare_colours(chosen))
-                apply_colours(runner, result, filled, looks_first=any(op.is_global for op in self.program.ops))
+                check_colours(result.shape)
+                beside = {name: download_companion(each, result.stream) for name, each in companions.items()}
+                runner = self._prepare_colours(chosen)
+                runs_on_host = isinstance(runner, ColoursOnHost)
+                is_seen = runs_on_host or any(op.is_global for op in self.program.ops)
+                seen = download_image(result.given, result.stream) if is_seen else result.given
+                pictures = gather_pictures(self.program, seen, beside)
+                if runs_on_host:
+                    made = self._apply_colours(seen, pictures, chosen, threads, tile, filled, progress, None, None)
+                    result.fill(made)
+                else:
+                    apply_colours(cast("ColoursOnDevice", runner), result, pictures, filled)
             else:
                 channels = cast("ChannelsOnDevice", self._prepare(chosen))
                 apply_channels(channels, result, scale, self.program.halo, tile, chosen.pixels_per_tile, progress)

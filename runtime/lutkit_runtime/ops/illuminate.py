@@ -11,6 +11,7 @@ import numpy as np
 from lutkit_runtime.cube import Float32
 from lutkit_runtime.errors import ProgramError
 from lutkit_runtime.ops.base import Kind, OpBase, Value
+from lutkit_runtime.ops.blend import to_unit
 
 ENTRIES = 4097
 """Of the table that stands for the power."""
@@ -65,7 +66,8 @@ class Illuminate(OpBase, frozen=True, tag="illuminate"):
 
     def reference(self, planes: Mapping[str, Any], fill: Mapping[str, Any]) -> Any:
         """Return the picture (H, W, 3) float32."""
-        return self.bind(planes[self.gamma]).illuminate(planes[self.reflectance], planes[self.illumination])
+        reflectance, illumination = (to_unit(planes[name][..., :3]) for name in (self.reflectance, self.illumination))
+        return self.bind(planes[self.gamma]).illuminate(reflectance, illumination)
 
 
 @dataclass(frozen=True)

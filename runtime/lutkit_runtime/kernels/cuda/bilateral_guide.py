@@ -51,7 +51,7 @@ def tabulate_steps(curves: Float32) -> NDArray[np.float32]:
 
 
 @device_function
-def _follow(argument, rows, first, cells):
+def follow(argument, rows, first, cells):
     """Twin of `interpolate_curve` for an argument within 0 and 1: it may be bounded before it is scaled as well as after."""
     position = multiply(argument, _F(cells))
     cell = _I(position)
@@ -73,10 +73,10 @@ def _follow_four(arguments, rows, first, entries):
         )
     cells = _I(entries - _I(1))
     return (
-        _follow(one, rows, first, cells),
-        _follow(two, rows, first, cells),
-        _follow(three, rows, first, cells),
-        _follow(four, rows, first, cells),
+        follow(one, rows, first, cells),
+        follow(two, rows, first, cells),
+        follow(three, rows, first, cells),
+        follow(four, rows, first, cells),
     )
 
 

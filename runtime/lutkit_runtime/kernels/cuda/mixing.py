@@ -36,7 +36,7 @@ def convert(session: Session, picture: Picture, out: Picture) -> None:
     run.launch(count_threads(picture), session.stream, picture.pixels, picture.flat, out.flat)
 
 
-def _widen(session: Session, picture: Picture) -> Picture:
+def widen(session: Session, picture: Picture) -> Picture:
     """Return a picture as float32."""
     if find_depth(picture) is Depth.FLOAT32:
         return picture
@@ -48,7 +48,7 @@ def _widen(session: Session, picture: Picture) -> Picture:
 def blend(session: Session, base: Picture, changed: Picture, amount: float) -> Picture:
     """Return base + amount (changed - base), float32."""
     # codes as float32 lie within the bounds that floats of a base are put in
-    start = _widen(session, base)
+    start = widen(session, base)
     out = make_like(session, start)
     finish_blend(session, start, changed, amount, out)
     return out
@@ -62,7 +62,7 @@ def finish_blend(session: Session, base: Picture, changed: Picture, amount: floa
         session.stream,
         base.pixels,
         base.flat,
-        _widen(session, changed).flat,
+        widen(session, changed).flat,
         np.float32(amount),
         out.flat,
     )

@@ -39,13 +39,18 @@ def _subtract(one, other):
     return np.float32(one - other)
 
 
-def _find_exact() -> tuple[Any, Any, Any]:
+@cuda.jit(device=True)
+def _take_root(value):
+    return np.sqrt(np.float32(value))
+
+
+def _find_exact() -> tuple[Any, Any, Any, Any]:
     if is_simulated():
-        return _multiply, _add, _subtract
+        return _multiply, _add, _subtract, _take_root
     from numba.cuda import libdevice
 
-    return libdevice.fmul_rn, libdevice.fadd_rn, libdevice.fsub_rn
+    return libdevice.fmul_rn, libdevice.fadd_rn, libdevice.fsub_rn, libdevice.fsqrt_rn
 
 
-multiply, add, subtract = _find_exact()
-"""Product, sum and difference of two float32, each rounded by itself."""
+multiply, add, subtract, take_root = _find_exact()
+"""Product, sum and difference of two float32, and the square root of one, each rounded by itself."""
