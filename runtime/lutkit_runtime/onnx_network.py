@@ -102,6 +102,19 @@ class ResizableNetwork:
         except ArtefactError as problem:
             raise ArtefactError(f"network '{name}' cannot be used ({_line(problem)}): make it anew") from None
 
+    def follow(self, shape: Shape) -> Shape:
+        """Return the shape of the output for an input of a shape.
+
+        Raises ArtefactError where it does not fit the network, or would cost more than the network in a file may.
+        """
+        try:
+            return trace_shapes(replace(self._graph, shape=shape))[self._graph.output]
+        except ArtefactError as problem:
+            sides = "x".join(map(str, shape[:1:-1]))
+            raise ArtefactError(
+                f"network '{self._name}' takes no {sides} pixels ({_line(problem)}): make it anew"
+            ) from None
+
     def run(self, blob: NDArray[np.float32], threads: int | None = None) -> NDArray[np.float32]:
         """Return the output (1, planes, height, width) for an input (1, channels, height, width).
 

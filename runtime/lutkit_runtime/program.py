@@ -181,8 +181,10 @@ class Program(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
     @property
     def halo(self) -> int:
-        """Input pixels around a pixel that its result depends on."""
-        return 0 if self.colour is Colour.RGB else body_extent(self.input, self.ops)[0]
+        """Input pixels around a pixel that its result depends on; what sees all of the picture does not count."""
+        if self.colour is Colour.RGB:  # no op but a network looks around, and that reads the input
+            return max(op.halo for op in self.ops)
+        return body_extent(self.input, self.ops)[0]
 
     def validate(self) -> None:
         """Raise ProgramError unless names connect, fields are in range and slots are used consistently."""
@@ -300,6 +302,8 @@ class Program(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         for name, value in chosen.items():
             if name not in known:
                 has = f"it has {', '.join(known)}" if known else "it has none"
+                if self.companions:
+                    has += f", and takes {', '.join(each.name for each in self.companions)} beside the image"
                 raise ProgramError(f"the model has no parameter '{name}': {has}")
             if not known[name].low <= value <= known[name].high:
                 raise ProgramError(

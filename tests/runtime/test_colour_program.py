@@ -67,7 +67,7 @@ def test_a_program_for_colours_has_no_scale_and_sees_single_pixels():
         ((change(PREDICTOR, outputs=3), FUSION, FUSED), "fuses 2 tables with 3 weights"),
         ((PREDICTOR, FUSION, change(FUSED, input="cube")), "reads 'cube', which is a table; a picture is needed"),
         ((PREDICTOR, FUSION), "the end of the program"),
-        ((LOOKUP, change(PREDICTOR, input="graded"), FUSION), "sees the whole picture; it must read 'image' itself"),
+        ((LOOKUP, change(PREDICTOR, input="graded"), FUSION), "sees more than one pixel; it must read 'image' itself"),
         ((LOOKUP, change(BLEND, output="graded")), "makes 'graded' twice"),
         ((LOOKUP, change(BLEND, output="strength")), "makes 'strength' twice"),
         ((change(LOOKUP, curves=Curves("cube", 27), cube=None), LOOKUP), "makes 'graded' twice"),

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from lutkit_runtime.bilateral import Place
 from lutkit_runtime.cube import Float32, scale_to_depth
-from lutkit_runtime.engine.colour_path import GlobalOps, Pictures, PlanesOfPart, Values, trace_colours
-from lutkit_runtime.engine.conversion import check_image
+from lutkit_runtime.engine.colour_path import GlobalOps, Pictures, PlanesOfPart, Values, find_wanted, trace_colours
+from lutkit_runtime.engine.conversion import check_depth
 from lutkit_runtime.errors import InputError
 from lutkit_runtime.ops import BilateralSlice, Blend, ColourLookup, ColourMatrix, Illuminate, Network, SelectPlanes
 from lutkit_runtime.ops.bilateral_slice import BoundSlice
@@ -113,7 +113,7 @@ class ColourRunner(Protocol):
     """A program for colours with its tables; may be used from several threads."""
 
     def evaluate_global(self, pictures: Pictures) -> Values:
-        """Return what the ops that run once make of a picture: vectors, tables, grids and planes by name."""
+        """Return what the ops that run once make of a picture: vectors, tables and grids by name."""
         ...
 
     def prepare(self, pictures: Pictures, parameters: Mapping[str, float]) -> RunOnStrip:
@@ -159,26 +159,26 @@ class ColoursOnHost:
         }
 
     def evaluate_global(self, pictures: Pictures) -> Values:
-        """Return what the ops that run once make of a picture: vectors, tables, grids and planes by name."""
+        """Return what the ops that run once make of a picture: vectors, tables and grids by name."""
         return self._global_ops.evaluate(pictures)
 
     def prepare(self, pictures: Pictures, parameters: Mapping[str, float]) -> RunOnStrip:
         """Run the global ops on a picture, with those beside it, and return what turns a strip of it into its result."""
-        fixed: Values = {**self.evaluate_global(pictures), **parameters}
+        ops, leaving = trace_colours(self._program, parameters)
+        fixed: Values = {**self._global_ops.evaluate(pictures, find_wanted(self._program, ops)), **parameters}
         lookers = dict(self._lookers)
         slicers: dict[str, Slicer] = {}
         networks: dict[str, PlanesOfPart] = {}
         lights: dict[str, BoundIllumination] = {}
-        for op in self._program.ops:
+        for op in ops:
             if isinstance(op, ColourLookup) and op.output not in lookers:
                 lookers[op.output] = self._make_looker(op.bind(fixed, self._tables))
             elif isinstance(op, BilateralSlice):
                 slicers[op.output] = self._make_slicer(op.bind(fixed, self._tables))
             elif isinstance(op, Network):
-                networks[op.output] = self._global_ops.prepare_planes(op, pictures, fixed)
+                networks[op.output] = self._global_ops.prepare_planes(op, pictures)
             elif isinstance(op, Illuminate):
                 lights[op.output] = op.bind(parameters[op.gamma])
-        ops, leaving = trace_colours(self._program, parameters)
 
         @np.errstate(over="ignore", invalid="ignore")  # floats may be anything, infinite or no number
         def run(strip: Image, place: Place, out: Image, threads: int | None) -> None:
@@ -259,18 +259,19 @@ def gather_pictures(program: Program, image: Image, companions: Mapping[str, Ima
 
 def _check_companion(companion: Companion, given: Image, size: tuple[int, ...]) -> Image:
     """Return a picture beside the picture as (H, W, channels)."""
-    check_image(given, finite=False)
-    height, width, *rest = given.shape
-    channels = rest[0] if rest else 1
-    if channels not in ((3, 4) if companion.channels == 3 else (1,)):
-        kind = "RGB" if companion.channels == 3 else "one channel, (H, W)"
-        raise InputError(f"{companion.name} has shape {given.shape}; {kind} is needed")
-    if (height, width) != size:
+    name, has_colours = companion.name, companion.channels == 3
+    if not isinstance(given, np.ndarray):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InputError(f"{name} is of type {type(given).__name__}; hand in a NumPy array")
+    if given.ndim not in (2, 3) or given.shape[2:] not in (((3,), (4,)) if has_colours else ((), (1,))):
+        needed = "(H, W, 3) for RGB or (H, W, 4) for RGB and alpha" if has_colours else "(H, W) or (H, W, 1)"
+        raise InputError(f"{name} has shape {given.shape}; use {needed}")
+    check_depth(given.dtype, name)
+    if given.shape[:2] != size:
+        sides, wanted = (f"{width}x{height}" for height, width in (given.shape[:2], size))
         raise InputError(
-            f"{companion.name} has {width}x{height} pixels and the image {size[1]}x{size[0]}; they must be of one size: "
-            "resize or crop one"
+            f"{name} has {sides} pixels and the image {wanted}; they must be of one size: resize or crop one"
         )
-    return use_native_order(given).reshape(height, width, channels)[..., : companion.channels]
+    return use_native_order(given).reshape(*size, -1)[..., : companion.channels]
 
 
 def use_native_order(image: Image) -> Image:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -19,6 +19,7 @@ from lutkit_runtime.ops import (
     Predictor,
     TableFusion,
 )
+from lutkit_runtime.ops.network import PlanesOfPictures
 from lutkit_runtime.program import Program, Tables
 
 Image = NDArray[Any]
@@ -51,34 +52,28 @@ class GlobalOps:
             if isinstance(op, Network)
         }
 
-    def predict(self, pictures: Pictures) -> Values:
-        """Return what the networks that see all of a picture make of it: vectors and planes by name.
+    def predict(self, pictures: Pictures, wanted: Collection[str] | None = None) -> Values:
+        """Return what predictors make of a picture, and of those beside it: vectors by name.
 
-        There may be no pictures where the program holds no network.
+        There may be no pictures where the program holds no predictor. `wanted` names what is made; all by default.
         """
-        values: Values = {}
-        for op in self._program.ops:
-            if isinstance(op, Predictor):
-                values[op.output] = op.predict(self._predictors[op.output], *self._gather(pictures, op.inputs))
-            elif isinstance(op, Network) and op.is_global:
-                values[op.output] = op.run(self._networks[op.output], self._gather(pictures, op.sources))
-        return values
+        return {
+            op.output: op.predict(self._predictors[op.output], *self._gather(pictures, op.inputs))
+            for op in self._program.ops
+            if isinstance(op, Predictor) and (wanted is None or op.output in wanted)
+        }
 
-    def evaluate(self, pictures: Pictures) -> Values:
-        """Return vectors, fused tables, grids, and planes of networks that see all of the picture, by name."""
-        values = self.predict(pictures)
+    def evaluate(self, pictures: Pictures, wanted: Collection[str] | None = None) -> Values:
+        """Return vectors, fused tables and grids by name; those that are `wanted`, all by default."""
+        values = self.predict(pictures, wanted)
         for op in self._program.ops:
-            if isinstance(op, TableFusion | GridFusion):
+            if isinstance(op, TableFusion | GridFusion) and (wanted is None or op.output in wanted):
                 values[op.output] = op.reference(values, self._tables)
         return values
 
-    def prepare_planes(self, op: Network, pictures: Pictures, made: Values) -> PlanesOfPart:
-        """Return what gives a network's planes for a part of the picture; `made` is what `evaluate` returned."""
-        if op.is_global:
-            planes = made[op.output]
-            return lambda rows, columns, _threads: planes[rows, columns]
-        network, sources = self._networks[op.output], self._gather(pictures, op.sources)
-        return lambda rows, columns, threads: op.run(network, sources, rows, columns, threads)
+    def prepare_planes(self, op: Network, pictures: Pictures) -> PlanesOfPart:
+        """Return what gives a network's planes for a part of the picture; for one thread."""
+        return PlanesOfPictures(op, self._networks[op.output], self._gather(pictures, op.sources)).read
 
     def _gather(self, pictures: Pictures, names: tuple[str, ...]) -> list[Image]:
         """Return pictures without alpha."""
@@ -87,6 +82,15 @@ class GlobalOps:
 
 PlanesOfPart = Callable[[slice, slice, int | None], NDArray[Any]]
 """Returns the planes (h, w, n) of rows and columns of the picture, computed by so many threads."""
+
+
+def find_wanted(program: Program, ops: Iterable[ColourOp]) -> set[str]:
+    """Return the names of what these ops need of a picture before they run: predicted, fused or made by a network."""
+    wanted = {name for op in ops for name in (op.output, *op.inputs)}
+    for op in reversed(program.ops):
+        if op.is_global and op.output in wanted:
+            wanted.update(op.inputs)
+    return wanted
 
 
 def trace_colours(program: Program, parameters: Mapping[str, float]) -> tuple[list[ColourOp], str]:

@@ -34,8 +34,7 @@ def check_image(image: Image, *, finite: bool = True) -> None:
 
 def check_layout(shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
     """Raise InputError unless an image of such a shape and type can be processed."""
-    if dtype.newbyteorder("=") not in _DEPTHS:
-        raise InputError(f"image has samples of type {dtype}; use uint8, uint16 or float32")
+    check_depth(dtype, "image")
     if len(shape) not in (2, 3) or (len(shape) == 3 and shape[2] not in (2, 3, 4)):
         raise InputError(
             f"image has shape {shape}; use (H, W) for gray, (H, W, 2) for gray and alpha, "
@@ -43,6 +42,12 @@ def check_layout(shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
         )
     if 0 in shape:
         raise InputError(f"image has shape {shape}, which holds no pixels; use one of at least 1 x 1")
+
+
+def check_depth(dtype: np.dtype[Any], name: str) -> None:
+    """Raise InputError unless samples of a type can be processed; `name` says whose they are."""
+    if dtype.newbyteorder("=") not in _DEPTHS:
+        raise InputError(f"{name} has samples of type {dtype}; use uint8, uint16 or float32")
 
 
 Layout = tuple[tuple[int, ...], np.dtype[Any]]

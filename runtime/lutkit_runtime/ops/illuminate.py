@@ -23,7 +23,7 @@ class Illuminate(OpBase, frozen=True, tag="illuminate"):
     """Result = reflectance times illumination to the power of gamma (Fu et al., CVPR 2023, equation 9), in float32.
 
     The power is a table of 4097 entries over the fourth root of the illumination, within 0 and 1, interpolated linearly:
-    the same bytes on every machine. It is made when gamma is known.
+    the same bytes from every backend. It is made when gamma is known.
 
     Parameters
     ----------

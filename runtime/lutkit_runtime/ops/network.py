@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,8 @@ MAX_MULTIPLE = 1024
 MAX_PLANES = 64
 TILE_SIDE = 256
 """Pixels of a tile that is computed at once, without what is read around it: a hundred planes of it take 26 MB."""
+TRIAL_SIDE = 128
+"""Pixels of a picture for which a network may cost no more than a predictor's: a file can say any size."""
 
 Float32 = NDArray[np.float32]
 
@@ -71,6 +72,11 @@ class Network(OpBase, frozen=True, tag="network"):
         """Whether it sees all of the picture at once."""
         return self.reach is None
 
+    @property
+    def halo(self) -> int:
+        """Pixels around a pixel that its planes depend on, where it runs in tiles."""
+        return self.reach or 0
+
     def validate(self) -> None:
         """Raise ProgramError where a size is impossible."""
         for name, value, least, most in (
@@ -113,61 +119,50 @@ class Network(OpBase, frozen=True, tag="network"):
                 f"network '{self.slot}' takes {network.input_shape} and gives {network.output_shape}, where {channels} "
                 f"channels and {self.planes} planes of one size are needed: make the model anew"
             )
+        side = self._extend(TRIAL_SIDE)
+        if network.follow((1, channels, side, side)) != (1, self.planes, side, side):
+            raise ArtefactError(
+                f"network '{self.slot}' changes the size of a picture of {side}x{side}: make the model anew"
+            )
         return network
 
-    def run(
+    def run(self, network: ResizableNetwork, pictures: Sequence[NDArray[Any]], threads: int | None = None) -> Float32:
+        """Return the planes (H, W, planes) of whole pictures; see `PlanesOfPictures` for parts of them."""
+        height, width = pictures[0].shape[:2]
+        return PlanesOfPictures(self, network, pictures).read(slice(0, height), slice(0, width), threads)
+
+    def run_window(
         self,
         network: ResizableNetwork,
         pictures: Sequence[NDArray[Any]],
-        rows: slice | None = None,
-        columns: slice | None = None,
+        rows: slice,
+        columns: slice,
         threads: int | None = None,
     ) -> Float32:
-        """Return the planes (h, w, planes) of a part of a picture, or of all of it.
-
-        Parameters
-        ----------
-        network : ResizableNetwork
-        pictures : sequence of arrays (H, W, channels) uint8, uint16 or float32
-            All of the picture, and of those beside it.
-        rows, columns : slice, optional
-            The part, for networks that run in tiles.
-        threads : int, optional
-            How many may compute.
+        """Return the planes (h, w, planes) that the network makes of a part of the pictures, as if there were no more.
 
         Raises ArtefactError where the network fails.
         """
-        height, width = pictures[0].shape[:2]
-        rows, columns = rows or slice(0, height), columns or slice(0, width)
-        if self.reach is None:
-            return self._run_piece(network, pictures, _Piece(0, height, 0, width), threads)[rows, columns]
-        planes = np.empty((rows.stop - rows.start, columns.stop - columns.start, self.planes), np.float32)
-        side = TILE_SIDE + 2 * self.reach
-        for top in range(rows.start, rows.stop, TILE_SIDE):
-            bottom = min(top + TILE_SIDE, rows.stop)
-            first_row, last_row = _place_window(top - self.reach, side, height)
-            for left in range(columns.start, columns.stop, TILE_SIDE):
-                right = min(left + TILE_SIDE, columns.stop)
-                first, last = _place_window(left - self.reach, side, width)
-                made = self._run_piece(network, pictures, _Piece(first_row, last_row, first, last), threads)
-                kept = made[top - first_row : bottom - first_row, left - first : right - first]
-                planes[top - rows.start : bottom - rows.start, left - columns.start : right - columns.start] = kept
-        return planes
-
-    def _run_piece(
-        self, network: ResizableNetwork, pictures: Sequence[NDArray[Any]], piece: _Piece, threads: int | None
-    ) -> Float32:
-        parts = [see_samples(each[piece.top : piece.bottom, piece.left : piece.right]) for each in pictures]
-        height, width = piece.bottom - piece.top, piece.right - piece.left
-        taken = [max(self.smallest, -(-length // self.multiple) * self.multiple) for length in (height, width)]
-        blob = np.concatenate(parts, axis=2).transpose(2, 0, 1)
-        missing = (taken[0] - height, taken[1] - width)
-        if any(missing):
-            blob = np.pad(blob, ((0, 0), (0, missing[0]), (0, missing[1])), mode="edge")
-        made = network.run(np.ascontiguousarray(blob[None]), threads)[0]
+        parts = [each[rows, columns] for each in pictures]
+        height, width = parts[0].shape[:2]
+        blob = np.empty(
+            (1, sum(each.shape[2] for each in parts), self._extend(height), self._extend(width)), np.float32
+        )
+        first = 0
+        for part in parts:
+            last = first + part.shape[2]
+            blob[0, first:last, :height, :width] = see_samples(part).transpose(2, 0, 1)
+            first = last
+        blob[..., height:, :width] = blob[..., height - 1 : height, :width]
+        blob[..., width:] = blob[..., width - 1 : width]
+        made = network.run(blob, threads)[0]
         if not np.isfinite(made).all():
             raise ArtefactError(f"network '{self.slot}' gives values that are not finite: make the model anew")
         return made.transpose(1, 2, 0)[:height, :width]
+
+    def _extend(self, length: int) -> int:
+        """Return the length of a side that the network takes, for one of a picture."""
+        return max(-(-length // self.multiple), -(-self.smallest // self.multiple)) * self.multiple
 
     def reference(self, planes: Mapping[str, Any], fill: Mapping[str, Any]) -> Any:
         """Return the planes (H, W, planes) float32 of whole pictures."""
@@ -175,22 +170,69 @@ class Network(OpBase, frozen=True, tag="network"):
         return self.run(self.open(fill, sum(each.shape[2] for each in pictures)), pictures)
 
 
-@dataclass(frozen=True)
-class _Piece:
-    """What the network sees of a picture: rows from `top` to before `bottom`, columns alike."""
+class PlanesOfPictures:
+    """What a network makes of a picture, and of those beside it, computed where it is read; for one thread.
 
-    top: int
-    bottom: int
-    left: int
-    right: int
+    A network that sees all of the picture runs once. Others run in tiles that have their place in the picture, whatever
+    part is read: libraries round in ways that depend on the size of what they are given. A tile is kept until its last
+    pixel was read, so that parts that follow each other, in rows from the top left, are computed once.
 
-
-def _place_window(first: int, side: int, length: int) -> tuple[int, int]:
-    """Return where a window of one size lies that begins at `first`, moved into the picture.
-
-    All windows of a picture are of one size, so that the network is laid out once; where one is moved, it sees more
-    than it must.
+    Parameters
+    ----------
+    op : Network
+    network : ResizableNetwork
+    pictures : sequence of arrays (H, W, channels) uint8, uint16 or float32
+        All of the picture, and of those beside it.
     """
-    side = min(side, length)
-    start = min(max(first, 0), length - side)
-    return start, start + side
+
+    def __init__(self, op: Network, network: ResizableNetwork, pictures: Sequence[NDArray[Any]]) -> None:
+        self._op, self._network, self._pictures = op, network, pictures
+        self._height, self._width = pictures[0].shape[:2]
+        self._tiles: dict[tuple[int, int], Float32] = {}
+        self._whole: Float32 | None = None
+
+    def read(self, rows: slice, columns: slice, threads: int | None = None) -> Float32:
+        """Return the planes (h, w, planes) of rows and columns of the picture; raises ArtefactError where it fails.
+
+        Parameters
+        ----------
+        rows, columns : slice
+            With both ends, within the picture.
+        threads : int, optional
+            How many may compute.
+        """
+        if self._op.reach is None:
+            if self._whole is None:
+                whole = slice(0, self._height), slice(0, self._width)
+                self._whole = self._op.run_window(self._network, self._pictures, *whole, threads)
+            return self._whole[rows, columns]
+        planes = np.empty((rows.stop - rows.start, columns.stop - columns.start, self._op.planes), np.float32)
+        for top in range(rows.start // TILE_SIDE * TILE_SIDE, rows.stop, TILE_SIDE):
+            for left in range(columns.start // TILE_SIDE * TILE_SIDE, columns.stop, TILE_SIDE):
+                bottom, right = min(top + TILE_SIDE, self._height), min(left + TILE_SIDE, self._width)
+                tile = self._tiles.pop((top, left), None)
+                if tile is None:
+                    tile = self._compute(top, left, bottom, right, threads)
+                if bottom > rows.stop or right > columns.stop:
+                    self._tiles[top, left] = tile
+                first, last = max(top, rows.start), min(bottom, rows.stop)
+                begin, end = max(left, columns.start), min(right, columns.stop)
+                part = tile[first - top : last - top, begin - left : end - left]
+                planes[first - rows.start : last - rows.start, begin - columns.start : end - columns.start] = part
+        return planes
+
+    def _compute(self, top: int, left: int, bottom: int, right: int, threads: int | None) -> Float32:
+        """Return the planes of a tile."""
+        rows, columns = self._place_window(top, self._height), self._place_window(left, self._width)
+        planes = self._op.run_window(self._network, self._pictures, rows, columns, threads)
+        return planes[top - rows.start : bottom - rows.start, left - columns.start : right - columns.start]
+
+    def _place_window(self, first: int, length: int) -> slice:
+        """Return what the network sees of an axis for a tile that begins at `first`.
+
+        All windows of a picture are of one size, so that the network is laid out once: those that would end outside the
+        picture are moved into it and see more than they must.
+        """
+        side = min(TILE_SIDE + 2 * self._op.halo, length)
+        start = min(max(first - self._op.halo, 0), length - side)
+        return slice(start, start + side)

@@ -80,6 +80,8 @@ class Predictor(OpBase, frozen=True, tag="predictor"):
         ):
             if not 1 <= value <= most:
                 raise ProgramError(f"op '{self.output}' has {name} = {value}; 1 to {most} is possible")
+        if len(set(self.companions)) != len(self.companions):
+            raise ProgramError(f"op '{self.output}' sees {self.companions} beside '{self.input}'; name each once")
 
     def infer(self, values: Mapping[str, Value]) -> Value:
         """Return that the result is a vector; raises ProgramError where the input is no picture."""
@@ -112,9 +114,8 @@ class Predictor(OpBase, frozen=True, tag="predictor"):
         Raises ArtefactError where the network fails.
         """
         thumbnails = [sample_thumbnail(each, self.side, self.sampling) for each in pictures]
-        result = network.run(np.ascontiguousarray(np.concatenate(thumbnails, axis=2).transpose(2, 0, 1)[None])).reshape(
-            -1
-        )
+        blob = np.ascontiguousarray(np.concatenate(thumbnails, axis=2).transpose(2, 0, 1)[None])
+        result = network.run(blob).reshape(-1)
         if result.size != self.outputs or not np.isfinite(result).all():
             raise ArtefactError(
                 f"network '{self.slot}' gives {result.size} values, where {self.outputs} finite ones are needed: make "
