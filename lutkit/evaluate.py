@@ -1,15 +1,15 @@
 """Scores of models on image pairs, by the field's protocol. Imports metrics, data and degradation; no torch.
 
 Super-resolution is scored on the luma (16 to 235) of RGB images without a border as wide as the scale, SSIM with the
-border; denoising and deblocking on 8-bit gray images, whole; retouching on 8-bit RGB, PSNR over all channels, SSIM and
-colour difference as in `colour_metrics` (docs/training.md, "Protocol").
+border; denoising and deblocking on 8-bit gray images, whole; retouching, low light and relighting on 8-bit RGB, PSNR over
+all channels, SSIM and colour difference as in `colour_metrics` (docs/training.md, "Protocol").
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,8 +29,11 @@ from lutkit_runtime.engine.conversion import halve_depth
 from lutkit_runtime.errors import DataError
 
 Image8 = NDArray[np.uint8]
-Restore = Callable[[Image8], Image8]
-"""A model: uint8 (h, w) or (h, w, 3) to uint8 of the same channels, enlarged by the task's scale."""
+Restore = Callable[..., Image8]
+"""A model: uint8 (h, w) or (h, w, 3) to uint8 of the same channels, enlarged by the task's scale.
+
+What a model needs beside the picture follows by name, see `Pair.companions`.
+"""
 
 PERFECT_PSNR = 100.0
 
@@ -43,11 +46,14 @@ class Pair:
     ----------
     name : str
     degraded, target : uint8, (h, w[, 3]) and (h * scale, w * scale[, 3])
+    companions : mapping of name to array, (h, w[, 3])
+        What a model needs beside the degraded image, such as depth.
     """
 
     name: str
     degraded: Image8
     target: Image8
+    companions: Mapping[str, NDArray[Any]] = field(default_factory=dict[str, NDArray[Any]])
 
 
 ReadPair = Callable[[], Pair]
@@ -199,7 +205,7 @@ def score_pairs(
 ) -> list[Score]:
     """Run a model on every pair, one after the other, and score it; a progress bar on stderr counts to `total`."""
     with tqdm(pairs, total=total, unit="image", disable=not show_progress, dynamic_ncols=True) as bar:
-        return [score_image(pair.name, restore(pair.degraded), pair.target, task) for pair in bar]
+        return [score_image(pair.name, restore(pair.degraded, **pair.companions), pair.target, task) for pair in bar]
 
 
 def mean_psnr(scores: Sequence[Score]) -> float:

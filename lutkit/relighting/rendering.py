@@ -135,6 +135,12 @@ class Surface:
     sharpness: Float32 = field(repr=False)
     sky: Float32 = field(repr=False)
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its arrays."""
+        arrays = (self.points, self.facing, self.colours, self.gloss, self.sharpness, self.sky)
+        return sum(array.nbytes for array in (self.depth, self.distances, self.normals, *arrays))
+
     def lit(self, light: Light) -> NDArray[np.bool_]:
         """Return which rays' ends the light reaches, (n,)."""
         return find_lit(self.stage, self.points, self.facing, light.direction)
