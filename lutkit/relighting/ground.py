@@ -41,15 +41,12 @@ def make_noise(rng: np.random.Generator, nodes: int, slope: float, coarsest: flo
 
 def read_field(field: Float32, x: Float32, y: Float32) -> Float32:
     """Return a repeating field (n, n) between its nodes, bilinearly, at places in nodes."""
-    nodes = field.shape[0]
-    padded = np.pad(field, ((0, 1), (0, 1)), mode="wrap")
     # OpenCV takes sides of up to 32767: rows of one length, the last one filled up.
     width = min(x.size, _ROW)
-    count = -(-x.size // width) * width
-    places = np.zeros((2, count), np.float32)
-    np.mod(x.reshape(-1), nodes, out=places[0, : x.size])
-    np.mod(y.reshape(-1), nodes, out=places[1, : x.size])
-    read = cv2.remap(padded, places[0].reshape(-1, width), places[1].reshape(-1, width), cv2.INTER_LINEAR)
+    places = np.zeros((2, -(-x.size // width) * width), np.float32)
+    places[0, : x.size], places[1, : x.size] = x.reshape(-1), y.reshape(-1)
+    across, down = places.reshape(2, -1, width)
+    read = cv2.remap(field, across, down, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
     return np.asarray(read, np.float32).reshape(-1)[: x.size].reshape(x.shape)
 
 
@@ -131,12 +128,16 @@ class Ground:
         rise = float(towards[2]) / max(across, 1e-9)
         way = towards[:2] / max(across, 1e-9) * nodes / EXTENT
         ceiling = np.full_like(self.heights, self.low)
-        column, row = np.meshgrid(np.arange(nodes, dtype=np.float32), np.arange(nodes, dtype=np.float32))
         # A node's size per step: no ridge is stepped over. Beyond `reach` no hill is high enough.
         reach = (self.high - self.low) / rise
         for distance in np.arange(1.0, reach * nodes / EXTENT + 1) * (EXTENT / nodes):
-            there = read_field(
-                self.heights, column + np.float32(way[0] * distance), row + np.float32(way[1] * distance)
+            shift = np.array([[1, 0, way[0] * distance], [0, 1, way[1] * distance]])
+            there = cv2.warpAffine(
+                self.heights,
+                shift,
+                (nodes, nodes),
+                flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+                borderMode=cv2.BORDER_WRAP,
             )
             np.maximum(ceiling, there - np.float32(rise * distance), out=ceiling)
         return Ground(ceiling)
