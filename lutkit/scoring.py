@@ -1,4 +1,4 @@
-"""What `eval` scores: an artefact through the runtime, or the networks of a run that was not transferred yet.
+"""What `eval` scores, and on what: an artefact through the runtime, or the networks of a run that was not transferred yet.
 
 Imports the runtime; torch only for networks.
 """
@@ -7,9 +7,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from lutkit.degradation import Task, find_task
-from lutkit.evaluate import Restore
+import numpy as np
+from numpy.typing import NDArray
+
+from lutkit.degradation import Relight, Task, find_task
+from lutkit.evaluate import ReadPair, Restore, plan_made_pairs, plan_read_pairs
 from lutkit.resolve import find_model, newest_artefact, open_model
 from lutkit.run import Run
 from lutkit_runtime.engine import Model
@@ -26,7 +30,7 @@ class Restorer:
     Parameters
     ----------
     restore : callable
-        uint8 image to uint8 image.
+        uint8 image, and what the model needs beside it by name, to uint8 image.
     task : Task
     description : str
         What it is, for people.
@@ -70,7 +74,40 @@ def open_restorer(
     kind = "retouch" if loaded.program.task == LOOK else loaded.program.task
     _check_task(task, kind)
     known = find_task(kind, loaded.program.scale, own if isinstance(own, str) else None, sigma, quality)
-    return Restorer(lambda image: loaded.apply(image, backend=backend, threads=threads), known, source.description)
+
+    def restore(image: NDArray[np.uint8], **companions: NDArray[Any]) -> NDArray[np.uint8]:
+        return loaded.apply(image, backend=backend, threads=threads, **companions)
+
+    return Restorer(restore, known, source.description)
+
+
+def plan_pairs(targets: Path, degraded: Path | None, task: Task, seed: int) -> list[ReadPair]:
+    """Return what a model is scored on, as one step for every pair that reads or makes it.
+
+    Parameters
+    ----------
+    targets : Path
+        Folder of pictures as they should come out; for relighting, of scenes.
+    degraded : Path or None
+        Folder of degraded versions; None where they are made.
+    task : Task
+    seed : int
+
+    Raises
+    ------
+    DataError
+        Where the folders cannot be used.
+    """
+    if not isinstance(task, Relight):
+        return plan_read_pairs(targets, degraded, task) if degraded else plan_made_pairs(targets, task, seed)
+    if degraded:
+        raise DataError(
+            f"--lr {degraded}: task relight takes its pictures from the scenes of --hr alone: leave --lr out"
+        )
+    from lutkit.relighting.pairs import plan_pairs as plan_relighting
+    from lutkit.relighting.scenes import read_scenes
+
+    return plan_relighting(read_scenes(targets), seed)
 
 
 def _check_task(asked: str | None, own: str) -> None:

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 import click
 
 from lutkit.cli.batch import Outcome, Settings, Status, make_bar, print_data, run_jobs, say
+from lutkit.cli.companions import match_companions
 from lutkit.cli.group import FAILED
 from lutkit.cli.options import (
+    PATH,
     LazyChoice,
     backend_option,
     examples,
@@ -26,6 +28,8 @@ from lutkit.cli.sources import find_sources, name_kind
 from lutkit.cli.targets import STANDARD_STREAM, plan_jobs, read_destination
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from lutkit.resolve import ModelSource
     from lutkit_runtime.engine import Model
 
@@ -60,6 +64,8 @@ def _list_pixel_formats() -> list[str]:
         "lutkit apply photos -m sr-x4 -o enlarged",
         "lutkit apply 'scans/**/*.tif' -m runs/default -o 'out/{stem}_{model}{ext}' --skip-existing",
         "lutkit apply photo.png -m look.cube --strength 0.5",
+        "lutkit apply dark.png -m runs/lowlight --gamma 0.14",
+        "lutkit apply a.png -m runs/relight --guide b.png --depth a_depth.png --guide-depth b_depth.png",
         "cat photo.jpg | lutkit apply - > enlarged.png",
         "lutkit apply holiday.mp4 -m retouch",
         "lutkit apply clip.mov -o clip-x4.mkv --lossless --start 12.5 --frames 100",
@@ -81,6 +87,10 @@ def _list_pixel_formats() -> list[str]:
     "--max-pixels", type=click.IntRange(min=1), help="Refuse larger pictures; default: 128 times 1024 x 1024."
 )
 @click.option("--strength", type=float, help="How much of a look is mixed in; 0 is nothing, 1 all of it (default).")
+@click.option("--gamma", type=float, help="Power that light is raised to by low-light models; smaller is brighter.")
+@click.option("--depth", type=PATH, help="Depth of the picture, gray and dark where it is near; or a folder.")
+@click.option("--guide", type=PATH, help="Picture whose light is taken over; or a folder.")
+@click.option("--guide-depth", type=PATH, help="Depth of the guide; or a folder.")
 @click.option(
     "--interpolation",
     type=click.Choice(INTERPOLATIONS),
@@ -115,6 +125,10 @@ def command(
     strip: bool,
     max_pixels: int | None,
     strength: float | None,
+    gamma: float | None,
+    depth: Path | None,
+    guide: Path | None,
+    guide_depth: Path | None,
     interpolation: str | None,
     codec: str | None,
     crf: int | None,
@@ -140,6 +154,9 @@ def command(
 
     Looks and retouching change colours as the values stand, whatever the colour profile, and keep it; gray pictures
     become RGB.
+
+    Some models need pictures beside the picture, of the same size: relighting takes --guide, --depth and --guide-depth.
+    Each is a file, or a folder that has a file with the stem of every INPUT.
     """
     from lutkit.images import DEFAULT_MAX_PIXELS, readable_suffixes, supported_suffixes
     from lutkit.resolve import find_default_model, find_model
@@ -151,13 +168,16 @@ def command(
         raise click.UsageError("-m is empty: give it a built-in name, an artefact, a run folder or a colour LUT")
     if lossless and crf is not None:
         raise click.UsageError("--lossless and --crf exclude each other: leave one out")
+    chosen = {"strength": strength, "gamma": gamma}
+    parameters = {name: value for name, value in chosen.items() if value is not None}
     of_videos = {"codec": codec, "crf": crf, "lossless": lossless or None, "start": start, "frames": frames}
     if rawvideo is not None:
         of_pictures = {"skip-existing": skip_existing or None, "strip": strip or None, "max-pixels": max_pixels}
+        beside = {"depth": depth, "guide": guide, "guide-depth": guide_depth}
         others = {"json": as_json or None, "dry-run": dry_run or None}
-        _refuse_options({**of_videos, **of_pictures, **others}, "is not for --rawvideo")
+        _refuse_options({**of_videos, **of_pictures, **beside, **others}, "is not for --rawvideo")
         found = find_model(model) if model is not None else find_default_model()
-        _run_raw(inputs, output, rawvideo, pix_fmt, found, backend, threads, tile, overwrite, strength, interpolation)
+        _run_raw(inputs, output, rawvideo, pix_fmt, found, backend, threads, tile, overwrite, parameters, interpolation)
         return
     _refuse_options({"pix-fmt": pix_fmt}, "is for --rawvideo")
     suffixes = supported_suffixes()
@@ -170,8 +190,9 @@ def command(
     if as_json and any(job.to_stdout for job in jobs):
         raise click.UsageError("--json and a picture cannot both go to stdout: give -o a file")
     find_backend(backend)  # a backend that cannot run is one error, not one per picture
-    parameters = {} if strength is None else {"strength": strength}
+    given = {"depth": depth, "guide": guide, "guide_depth": guide_depth}
     loaded = _load_model(found, parameters, interpolation, backend, dry_run=dry_run)
+    companions = match_companions(loaded.program, given, sources, found.description)
     if model is None:
         say(f"Using {found.description}.")
     if loaded.program.colour is Colour.RGB:
@@ -192,6 +213,7 @@ def command(
         dry_run=dry_run,
         traceback=context.find_root().params["traceback"],
         parameters=parameters,
+        companions=companions,
         codec=codec,
         crf=crf,
         lossless=lossless,
@@ -278,7 +300,7 @@ def _run_raw(
     threads: int | None,
     tile: int | None,
     overwrite: bool,
-    strength: float | None,
+    parameters: dict[str, float],
     interpolation: str | None,
 ) -> None:
     """Run a model on raw frames, from one file or stdin to one file or stdout."""
@@ -289,7 +311,6 @@ def _run_raw(
         raise click.UsageError(f"--rawvideo takes one INPUT, not {len(inputs)}: a file of frames, or - for stdin")
     form = read_format(size, pixel_format)
     find_backend(backend)
-    parameters = {} if strength is None else {"strength": strength}
     run_frames(
         inputs[0],
         output or STANDARD_STREAM,

@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from lutkit.cli.companions import Companions
 from lutkit.cli.group import describe_error, one_line
 from lutkit.cli.targets import Job, check_folders
 
@@ -58,8 +59,8 @@ class Outcome:
 class Settings:
     """How pictures and videos are read, computed and written; fields as the options of `lutkit apply`.
 
-    `parameters` holds those of the model that are chosen, such as the strength. `codec`, `crf`, `lossless`, `start` and
-    `frames` are for videos.
+    `parameters` holds those of the model that are chosen, such as the strength; `companions` what is given beside the
+    pictures. `codec`, `crf`, `lossless`, `start` and `frames` are for videos.
     """
 
     backend: str
@@ -72,6 +73,7 @@ class Settings:
     dry_run: bool
     traceback: bool
     parameters: Mapping[str, float] = field(default_factory=dict[str, float])
+    companions: Companions = field(default_factory=Companions)
     codec: str | None = None
     crf: int | None = None
     lossless: bool = False
@@ -162,9 +164,10 @@ def _attempt(job: Job, settings: Settings, action: Callable[[], None]) -> Outcom
 
 
 def check_target_of(job: Job, settings: Settings) -> None:
-    """Raise LutkitError unless the result of a job can be written, as far as can be told before the work."""
+    """Raise LutkitError unless a job has what it needs and its result can be written, as far as can be told before."""
     from lutkit.images import check_target
 
+    settings.companions.find(job.source)
     if job.to_stdout:
         return
     if job.source.is_video:
@@ -202,7 +205,8 @@ class Worker:
             picture = self._expand_gray(name, picture)
         else:
             self._tell_depth(name, picture)
-        result = picture.with_pixels(self._compute(picture))
+        beside = self._settings.companions.read(job.source, picture, self._settings.max_pixels)
+        result = picture.with_pixels(self._compute(picture, beside))
         if self._settings.strip:
             result = replace(result, exif=None)
         for note in (*picture.notes, *self._write(job, result)):
@@ -256,7 +260,7 @@ class Worker:
             kind = "float" if picture.pixels.dtype.kind == "f" else f"{bits}-bit"
             say(f"{name}: this model works in {depth} bits; {kind} pixels are converted in and back")
 
-    def _compute(self, picture: Picture) -> Any:
+    def _compute(self, picture: Picture, companions: Mapping[str, Any]) -> Any:
         settings = self._settings
         with make_bar("tile", shown=self._show_tiles) as bar:
 
@@ -271,6 +275,7 @@ class Worker:
                 tile=settings.tile,
                 progress=advance,
                 **settings.parameters,
+                **companions,
                 on_compile=announce_compiling,
             )
 

@@ -30,14 +30,15 @@ if TYPE_CHECKING:
         "lutkit eval denoise-25 --hr photos --sigma 25",
         "lutkit eval runs/default --hr photos --json",
         "lutkit eval runs/retouch --hr pairs/target --lr pairs/input",
+        "lutkit eval runs/relight --hr scenes",
     ),
 )
 @model_argument
-@click.option("--hr", type=PATH, required=True, help="Folder of pictures as they should come out.")
+@click.option("--hr", type=PATH, required=True, help="Folder of pictures as they should come out, or of scenes.")
 @click.option("--lr", type=PATH, help="Folder of degraded versions under the same names; made from --hr without it.")
 @click.option(
     "--task",
-    type=click.Choice(["sr", "denoise", "deblock", "retouch", "detail"]),
+    type=click.Choice(["sr", "denoise", "deblock", "retouch", "detail", "lowlight", "relight"]),
     help="What the model undoes; default: its own.",
 )
 @click.option("--sigma", type=click.FloatRange(0, 255, min_open=True), help="Noise level; default: the model's.")
@@ -63,16 +64,18 @@ def command(
     MODEL is a built-in name, an artefact or a run folder. Super-resolution: PSNR and SSIM of the luma (BT.601, 16 to
     235), pictures cropped to a multiple of the scale, PSNR without a border as wide as the scale; degraded versions are
     made as MATLAB's bicubic makes them. Denoising and deblocking: gray pictures of 8 bits, noise of a fixed seed.
-    Retouching and looks: 8-bit RGB, PSNR over all channels, SSIM, and the mean CIE 1976 colour difference.
+    Retouching, looks, low light and relighting: 8-bit RGB, PSNR over all channels, SSIM, and the mean CIE 1976 colour
+    difference. Relighting reads scenes: --hr holds a folder for each, with depth.png (16-bit gray, dark where it is near)
+    and a light_NAME.png for every light; every scene is brought to every light by the guide of another scene.
     """
     import sys
 
-    from lutkit.evaluate import plan_made_pairs, plan_read_pairs, score_pairs
-    from lutkit.scoring import open_restorer
+    from lutkit.evaluate import score_pairs
+    from lutkit.scoring import open_restorer, plan_pairs
 
     restorer = open_restorer(model, task=task, sigma=sigma, quality=quality, backend=backend, threads=threads)
     in_colour = restorer.task.scores_colour
-    plan = plan_read_pairs(hr, lr, restorer.task) if lr else plan_made_pairs(hr, restorer.task, seed)
+    plan = plan_pairs(hr, lr, restorer.task, seed)
     pairs = (read() for read in plan)
     scores = score_pairs(restorer.restore, pairs, restorer.task, total=len(plan), show_progress=sys.stderr.isatty())
     mean = _mean(scores)

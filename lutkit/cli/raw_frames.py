@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import click
 
 from lutkit.cli.batch import announce_compiling, make_bar, say
+from lutkit.cli.companions import refuse_companions
 from lutkit.cli.sources import STANDARD_STREAM
 
 if TYPE_CHECKING:
@@ -53,13 +54,14 @@ def run_frames(
     click.UsageError
         Where the model makes RGB of gray frames.
     LutkitError
-        Where the stream breaks off, or a file cannot be read or written. What came before has been handed on to
-        stdout; of a file nothing stays.
+        Where the model needs something beside a frame, the stream breaks off, or a file cannot be read or written. What
+        came before has been handed on to stdout; of a file nothing stays.
     """
     from lutkit.video.rawvideo import read_frames, write_frame
     from lutkit_runtime.engine.streaming import AHEAD
     from lutkit_runtime.program import Colour
 
+    refuse_companions(model.program, "a stream of frames")
     if model.program.colour is Colour.RGB and len(form.shape) == 2:
         raise click.UsageError("this model changes colours and gray has none: send --pix-fmt rgb24")
     if form.dtype.itemsize * 8 > model.program.depth and model.program.colour is not Colour.RGB:

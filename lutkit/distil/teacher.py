@@ -168,11 +168,16 @@ def _open_run(run: Run, label: str, description: str, files: Sequence[Path] | No
 
 
 def _check_program(program: Program, description: str) -> None:
-    """Raise DataError for a model that changes the size of pictures or works on others than sRGB."""
+    """Raise DataError for a model that changes the size of pictures, needs more than them, or works on others than sRGB."""
     if program.scale != 1:
         raise DataError(
             f"{description}: pictures come out {program.scale} times as large, but distilling needs a teacher that keeps their "
             "size; name a model that retouches, denoises or deblocks"
+        )
+    if program.companions:
+        names = ", ".join(each.name for each in program.companions)
+        raise DataError(
+            f"{description} needs {names} beside a picture, but distilling shows photos alone: name another teacher"
         )
     if program.colour_space != "sRGB":
         raise DataError(

@@ -12,13 +12,13 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lutkit.colour.pictures import PictureCache, read_target
 from lutkit.images import read_picture
+from lutkit.images.expansion import as_gray
 from lutkit.photos import hold_out
 from lutkit.relighting.lights import name_lights
 from lutkit.relighting.rendering import Surface, draw_stage, trace
@@ -162,16 +162,6 @@ def read_depth(path: Path) -> Depth:
         what = "holds floats" if pixels.dtype.kind == "f" else "has colours"
         raise DataError(f"{path} {what}; depth is a gray picture of 8 or 16 bits, dark where it is near")
     return gray if gray.dtype == np.uint16 else gray.astype(np.uint16) * np.uint16(257)
-
-
-def as_gray(pixels: NDArray[Any]) -> NDArray[Any] | None:
-    """Return a picture (H, W[, channels]) as (H, W), without alpha; None where its colours are not gray."""
-    if pixels.ndim == 2:
-        return pixels
-    if pixels.shape[2] <= 2:
-        return np.ascontiguousarray(pixels[..., 0])
-    red, green, blue = (pixels[..., channel] for channel in range(3))
-    return np.ascontiguousarray(red) if (red == green).all() and (green == blue).all() else None
 
 
 def render_scenes(seed: int, count: int, side: int, lights: int | None = None) -> Scenes:
