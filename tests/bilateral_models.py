@@ -18,10 +18,10 @@ IDENTITY = np.eye(3, 4, dtype=np.float32).reshape(-1)
 """The map (12,) that changes nothing."""
 
 
-def write_network(side: int, outputs: int, seed: int) -> bytes:
+def write_network(side: int, outputs: int, seed: int, channels: int = 3) -> bytes:
     """Return the ONNX file of a network that averages a thumbnail and mixes its channels: weights of about 1."""
     random = np.random.default_rng(seed)
-    weight = random.uniform(-0.3, 0.3, (outputs, 3)).astype(np.float32)
+    weight = random.uniform(-0.3, 0.3, (outputs, channels)).astype(np.float32)
     return _write_mixture(side, weight, random.uniform(0.3, 0.9, outputs).astype(np.float32))
 
 
@@ -37,7 +37,7 @@ def _write_mixture(side: int, weight: NDArray[np.float32], bias: NDArray[np.floa
         Layer("Flatten", ("mixed",), "out", {"axis": 1}),
     )
     arrays = {"weight": weight[:, :, None, None], "bias": bias}
-    return write_graph(Graph(13, "in", (1, 3, side, side), "out", layers, arrays), (1, len(bias)))
+    return write_graph(Graph(13, "in", (1, weight.shape[1], side, side), "out", layers, arrays), (1, len(bias)))
 
 
 def walk_residues(shape: tuple[int, ...], low: int, high: int, start: int = 0) -> NDArray[np.int64]:

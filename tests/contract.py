@@ -13,8 +13,17 @@ import msgspec
 import numpy as np
 from axis_programs import axis_networks
 from bilateral_models import bilateral_programs, write_network
-from colour_models import colour_programs, identity_nodes, make_adaptive, make_program
+from colour_models import FilledColours, colour_programs, identity_nodes, make_adaptive, make_program
 from hypothesis import strategies as st
+from network_models import (
+    LIT,
+    draw_convolutions,
+    guided_programs,
+    low_light_programs,
+    make_companions,
+    network_programs,
+    strip_depths,
+)
 from numpy.typing import NDArray
 from small_ops import axis_lookups
 from strategies import fill_tables, fill_thresholds, patterns, stages
@@ -39,18 +48,22 @@ from lutkit_runtime.ops import (
     ColourMatrix,
     Ensemble,
     GridFusion,
+    Illuminate,
     Lookup,
+    Network,
     Op,
     PixelShuffle,
     Plane,
     Predictor,
     ReconstructedConvolution,
     Requantise,
+    SelectPlanes,
     TableFusion,
     Tap,
 )
 from lutkit_runtime.ops.bilateral_slice import MAX_GUIDE_CURVES, MAX_GUIDE_ENTRIES, Guide, GuideCurves
 from lutkit_runtime.ops.colour_lookup import Cube, Curves, Domain
+from lutkit_runtime.ops.network import MAX_MULTIPLE, MAX_NETWORK_BYTES, MAX_PLANES, MAX_REACH
 from lutkit_runtime.ops.predictor import MAX_OUTPUTS
 from lutkit_runtime.ops.reconstructed_convolution import find_thresholds
 from lutkit_runtime.ops.table_fusion import BasisTable
@@ -198,7 +211,13 @@ def _lookups_of_colours() -> st.SearchStrategy[Example]:
 
 ADAPTIVE = st.integers(2, 5).map(make_adaptive).map(lambda artefact: Example(artefact.program, artefact.tables))
 
-BILATERAL = bilateral_programs().map(lambda each: Example(each.program, each.tables))
+
+def _fill(drawn: st.SearchStrategy[FilledColours]) -> st.SearchStrategy[Example]:
+    return drawn.map(lambda each: Example(each.program, each.tables))
+
+
+BILATERAL, GUIDED, NETWORKS = map(_fill, (bilateral_programs(), guided_programs(), network_programs()))
+LIGHTS = _fill(network_programs().filter(lambda each: any(isinstance(op, Illuminate) for op in each.program.ops)))
 GUIDE = Guide(mix="mix", count=2, curves=GuideCurves("curves", 3), result=GuideCurves("result", 2))
 CODED = TableCoding(Storage.INT8, offset=0.0, step=0.0)
 
@@ -323,8 +342,39 @@ OP_CASES: dict[type[Any], OpCase] = {
         ),
     ),
     Predictor: OpCase(
-        st.one_of(ADAPTIVE, BILATERAL),
-        ({"side": 0}, {"side": 1025}, {"outputs": 0}, {"outputs": MAX_OUTPUTS + 1}, {"graph_bytes": 0}),
+        st.one_of(ADAPTIVE, BILATERAL, GUIDED),
+        (
+            {"side": 0},
+            {"side": 1025},
+            {"outputs": 0},
+            {"outputs": MAX_OUTPUTS + 1},
+            {"graph_bytes": 0},
+            {"graph_bytes": MAX_NETWORK_BYTES + 1},
+            {"companions": ("depth", "depth")},
+        ),
+    ),
+    Network: OpCase(
+        NETWORKS,
+        (
+            {"graph_bytes": 0},
+            {"graph_bytes": MAX_NETWORK_BYTES + 1},
+            {"planes": 0},
+            {"planes": MAX_PLANES + 1},
+            {"reach": -1, "multiple": 1},
+            {"reach": MAX_REACH + 1, "multiple": 1},
+            {"reach": None, "multiple": 0},
+            {"reach": None, "multiple": MAX_MULTIPLE + 1},
+            {"reach": 1, "multiple": 2},
+            {"smallest": 0},
+            {"smallest": MAX_MULTIPLE + 1},
+            {"sources": ()},
+            {"sources": ("image", "image")},
+        ),
+    ),
+    SelectPlanes: OpCase(NETWORKS, ({"planes": (0, 0, -1)},)),
+    Illuminate: OpCase(
+        st.one_of(LIGHTS, _fill(low_light_programs()), _fill(LIT)),
+        ({"reflectance": "one", "illumination": "one"},),
     ),
 }
 """Every op by its class."""
@@ -440,7 +490,12 @@ def fill_program(program: Program, seed: int) -> Example:
     tables: dict[str, NDArray[Any]] = {}
     for op in program.ops:
         if isinstance(op, Predictor):
-            graph = np.frombuffer(write_network(op.side, op.outputs, seed), np.uint8)[:, None]
+            channels = program.count_channels(op.inputs)
+            graph = np.frombuffer(write_network(op.side, op.outputs, seed, channels), np.uint8)[:, None]
+            op, tables[op.slot] = msgspec.structs.replace(op, graph_bytes=len(graph)), graph
+        elif isinstance(op, Network):
+            channels = program.count_channels(op.inputs)
+            graph = draw_convolutions(random, (channels, op.planes), (1 if op.reach == 0 else 3,)).write()
             op, tables[op.slot] = msgspec.structs.replace(op, graph_bytes=len(graph)), graph
         ops.append(op)
     for name, slot in program.slots.items():
@@ -454,6 +509,11 @@ def fill_program(program: Program, seed: int) -> Example:
             tables[name] = random.integers(limits.min, limits.max, slot.shape, slot.dtype, endpoint=True)
     tables |= fill_thresholds(program, random)
     return Example(msgspec.structs.replace(program, ops=tuple(ops)), tables)
+
+
+def find_companions(program: Program, picture: Image, seed: int = 0) -> dict[str, Image]:
+    """Return what has to be given beside a picture, of every depth in turn; depth maps are (H, W)."""
+    return strip_depths(make_companions(program, *picture.shape[:2], seed))
 
 
 def make_picture(height: int, width: int, depth: str, seed: int = 0, channels: int = 3) -> Image:
@@ -474,10 +534,13 @@ class Forward:
     picture : array
         As `lutkit apply` would be given it.
     result : array
+    companions : mapping of name to array
+        What stands beside the picture, where the model needs it.
     """
 
     picture: Image
     result: Image
+    companions: Mapping[str, Image] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
