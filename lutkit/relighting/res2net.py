@@ -103,6 +103,7 @@ class Res2Net(nn.Module):
 
     def __init__(self, depths: Sequence[int] = DEPTHS, width: int = 64, channels: int = 8) -> None:
         super().__init__()
+        self.channels = channels
         half = width // 2
         self.conv1 = nn.Sequential(
             nn.Conv2d(channels, half, 3, stride=2, padding=1, bias=False),
