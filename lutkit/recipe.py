@@ -166,3 +166,85 @@ class ColourRecipe(Schedule, frozen=True, forbid_unknown_fields=True, kw_only=Tr
             )
         if self.critic_steps < 1:
             raise DataError(f"recipe has critic_steps = {self.critic_steps}; it must be at least 1")
+
+
+class ExposureRecipe(Schedule, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How networks learn from two exposures of a scene, and how grids learn from them (Fu et al., CVPR 2023, section 4.1).
+
+    Parameters
+    ----------
+    crop : int
+        Side of a crop in pixels, the same of both exposures.
+    flip : float
+        Probability that both are mirrored; published: none are.
+    longest_side : int
+        Pictures with a longer side are reduced to it when they are read; 0 keeps them.
+    compiling : ColourRecipe
+        How the grids of the compiled form learn what the networks answer.
+    """
+
+    crop: int
+    compiling: ColourRecipe
+    flip: float = 0.0
+    longest_side: int = 640
+
+    def validate(self) -> None:
+        """Raise DataError where a number is out of range."""
+        Schedule.validate(self)
+        self.compiling.validate()
+        if self.crop < SMALLEST_CROP:
+            raise DataError(f"recipe has crop = {self.crop}; it must be at least {SMALLEST_CROP}")
+        if not 0 <= self.flip <= 1 or not 0 <= self.longest_side < math.inf:
+            raise DataError(
+                f"recipe has flip = {self.flip} and longest_side = {self.longest_side}; 0 to 1, and 0 or more, are needed"
+            )
+
+
+SMALLEST_CROP = 8
+
+
+class RelightingRecipe(Schedule, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How a relighting network is trained, and how grids learn from it (Yang et al., CVPR workshops 2021, section 4).
+
+    Parameters
+    ----------
+    side : int
+        Of the pictures in pixels, a multiple of 32.
+    compiling : ColourRecipe
+        How the grid of the compiled form learns what the network answers.
+    charbonnier, wavelet, perceptual : float
+        Weights of the parts of the loss; the last one counts where `vgg` is given.
+    vgg, encoder : str or None
+        Files of weights, trained on ImageNet, of VGG19 and of Res2Net-101 v1b 26w 4s.
+    smallest_share : float
+        Squares of this share to all of a picture's shorter side are cut out.
+    scenes : int
+        How many are generated where no data are given.
+    answers : int
+        Pictures to which the network's answers are learned by the grid.
+    """
+
+    side: int
+    compiling: ColourRecipe
+    charbonnier: float = 1.0
+    wavelet: float = 1.1
+    perceptual: float = 0.1
+    vgg: str | None = None
+    encoder: str | None = None
+    smallest_share: float = 1.0
+    scenes: int = 80
+    answers: int = 400
+
+    def validate(self) -> None:
+        """Raise DataError where a number is out of range."""
+        Schedule.validate(self)
+        self.compiling.validate()
+        if self.side < 32 or self.side % 32:
+            raise DataError(f"recipe has side = {self.side}; a multiple of 32 is needed")
+        for field in ("charbonnier", "wavelet", "perceptual"):
+            if not 0 <= getattr(self, field) < math.inf:
+                raise DataError(f"recipe has {field} = {getattr(self, field)}; it must be finite and at least 0")
+        if not 0 < self.smallest_share <= 1:
+            raise DataError(f"recipe has smallest_share = {self.smallest_share}; above 0 to 1 is possible")
+        if self.scenes < 4 or self.answers < 4:
+            raise DataError(f"recipe has scenes = {self.scenes} and answers = {self.answers}; at least 4 are needed")

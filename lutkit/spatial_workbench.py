@@ -101,6 +101,7 @@ class SpatialWorkbench:
 
     def transfer(self, run: Run, config: AnyConfig, options: TransferOptions) -> tuple[Artefact, Fidelity]:
         """Evaluate the run's networks at every node and measure what that costs."""
+        options.refuse_compiling(self._family.name)
         model = load_model(run, config)
         windows = any(isinstance(op, ReconstructedConvolution) for op in model.program.table_ops())
         if options.storage is not None and not (windows and options.storage in STORAGES):

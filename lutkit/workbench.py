@@ -118,6 +118,12 @@ class TransferOptions:
         Compress tables of four samples: so many nodes beside the diagonal are kept, and every second one elsewhere.
     val, degraded : Path or None
         Folders of photos on which both forms are compared, and of their degraded versions.
+    exact : bool
+        Keep networks of full resolution as they are, in place of compiling them.
+    data : Path or None
+        Folder of pictures to which compiled forms learn the networks' answers.
+    steps : int or None
+        For how many steps they learn.
     show_progress : bool
     say : callable
         Takes one line for people.
@@ -128,8 +134,17 @@ class TransferOptions:
     diagonal: int | None = None
     val: Path | None = None
     degraded: Path | None = None
+    exact: bool = False
+    data: Path | None = None
+    steps: int | None = None
     show_progress: bool = False
     say: Callable[[str], None] = lambda _line: None
+
+    def refuse_compiling(self, family: str) -> None:
+        """Raise OptionError where an option is given that is for networks of full resolution."""
+        for option, given in (("--exact", self.exact), ("--data", self.data), ("--steps", self.steps)):
+            if given:
+                raise OptionError(f"{option} is for networks of full resolution, and {family} has none: leave it out")
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,9 @@ from lutkit_runtime.ops import GridFusion, Predictor
 from lutkit_runtime.ops.predictor import hold_positions, sample_thumbnail
 from lutkit_runtime.table_coding import Storage
 
+COLOURS = 3
+"""Channels of a picture; what is seen beside it follows them."""
+
 IDENTITY_SPREAD = 0.1
 """Part of the published spread of the columns with which training near the identity starts."""
 
@@ -39,17 +42,17 @@ class BilateralModule(torch.nn.Module):
     Parameters
     ----------
     config : HdrnetConfig
+    channels : int
+        Of pictures: 3, and those of what is seen beside them.
     """
 
-    def __init__(self, config: HdrnetConfig) -> None:
+    def __init__(self, config: HdrnetConfig, channels: int = 3) -> None:
         super().__init__()
         places = config.spatial**2
         self.grid_shape = (config.spatial, config.spatial, config.levels)
         self._normalises = config.batch_norm
-        self.network = network(config, SIDE, config.terms * places)
-        near = config.start == "identity"
-        columns = start_columns(config.terms, config.levels, identity=near, spread=IDENTITY_SPREAD if near else 1.0)
-        self.columns = torch.nn.Parameter(columns)
+        self.network = network(config, SIDE, config.terms * places, channels)
+        self.columns = torch.nn.Parameter(make_start(config))
         if config.guide == "curves":
             self.guide: torch.nn.Module = CurveGuide(entries=CURVE_ENTRIES)
         else:
@@ -107,7 +110,7 @@ class BilateralTables(torch.nn.Module):
         self.tables = torch.nn.ParameterDict({name: torch.from_numpy(each.copy()) for name, each in tables.items()})
 
     def predict(self, pictures: Sequence[torch.Tensor]) -> torch.Tensor:
-        """Return the weights (N, terms, places), which carry no gradient."""
+        """Return the weights (N, terms, places) of pictures, which carry no gradient."""
         rows = [self._run(picture.detach().permute(1, 2, 0).cpu().numpy()) for picture in pictures]
         weights = torch.from_numpy(np.stack(rows)).to(self.tables["columns"].device)
         return weights.reshape(len(rows), self._terms, -1)
@@ -118,13 +121,14 @@ class BilateralTables(torch.nn.Module):
 
     def make_columns(self) -> torch.Tensor:
         """Return the columns as they are applied: rounded to their storage, straight through."""
-        return self._store("columns")
+        return self.make_table("columns")
 
     def make_guide(self, pictures: Sequence[torch.Tensor]) -> GuideTensors:
         """Return the guide's tables as they are applied: rounded to their storage, straight through."""
-        return self._store("mix"), self._store("curves"), self._store("result")
+        return self.make_table("mix"), self.make_table("curves"), self.make_table("result")
 
-    def _store(self, name: str) -> torch.Tensor:
+    def make_table(self, name: str) -> torch.Tensor:
+        """Return a table as it is applied: rounded to its storage, straight through."""
         return store_straight(self.tables[name], self._storages[name])
 
 
@@ -146,21 +150,27 @@ class BilateralModel(PictureModel):
         super().__init__(module, strength=strength, low_precision=low_precision)
 
     def run(self, pictures: Sequence[torch.Tensor]) -> tuple[list[torch.Tensor], torch.Tensor]:
-        """Return outputs, unclipped, and grids (N, rows, columns, levels, 12), for pictures of any sizes."""
-        with self.predicting(pictures[0]):
-            weights = self.module.predict(pictures).float()
-        grids = fuse_grids(weights, self.module.make_columns()).reshape(
-            len(pictures), *self.module.grid_shape, COEFFICIENTS
-        )
-        tables = self.module.make_guide(pictures)
+        """Return outputs, unclipped, and grids (N, rows, columns, levels, 12), for pictures of any sizes.
+
+        What is seen beside a picture follows its three channels.
+        """
+        seen = [picture[:COLOURS] for picture in pictures]
+        grids = self.fuse(self.predict(pictures), self.module.make_columns())
+        tables = self.module.make_guide(seen)
         outputs = [
-            self.mix(
-                picture,
-                slice_and_apply(picture[None], evaluate_guides(picture[None], *tables), grid[None])[0],
-            )
-            for picture, grid in zip(pictures, grids, strict=True)
+            self.mix(picture, slice_and_apply(picture[None], evaluate_guides(picture[None], *tables), grid[None])[0])
+            for picture, grid in zip(seen, grids, strict=True)
         ]
         return outputs, grids
+
+    def predict(self, pictures: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Return the weights (N, terms, places) float32 of pictures."""
+        with self.predicting(pictures[0]):
+            return self.module.predict(pictures).float()
+
+    def fuse(self, weights: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
+        """Return the grids (N, rows, columns, levels, 12) of weights and a table of columns."""
+        return fuse_grids(weights, columns).reshape(len(weights), *self.module.grid_shape, COEFFICIENTS)
 
     def regularise(self, predicted: torch.Tensor, recipe: ColourRecipe) -> torch.Tensor:
         """Return what keeps neighbouring maps alike: the mean squared step along each axis of the grids."""
@@ -176,8 +186,14 @@ class BilateralModel(PictureModel):
         return [self.module.columns]
 
 
+def make_start(config: HdrnetConfig) -> torch.Tensor:
+    """Return the columns (terms + 1, levels * 12) that training starts from, drawn from torch's generator."""
+    near = config.start == "identity"
+    return start_columns(config.terms, config.levels, identity=near, spread=IDENTITY_SPREAD if near else 1.0)
+
+
 def shrink_nearest(picture: torch.Tensor, side: int) -> torch.Tensor:
-    """Return a picture (3, H, W) sampled to (3, side, side): the pixels that the runtime's predictor takes."""
+    """Return a picture (C, H, W) sampled to (C, side, side): the pixels that the runtime's predictor takes."""
     rows, columns = (torch.from_numpy(hold_positions(length, side)).to(picture.device) for length in picture.shape[1:])
     return picture[:, rows][:, :, columns]
 

@@ -27,7 +27,7 @@ Tables = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 
 class CoefficientNetwork(nn.Module):
-    """Everything before the last layer of what predicts grids: (N, 3, side, side) to (N, terms, spatial, spatial).
+    """Everything before the last layer of what predicts grids: (N, channels, side, side) to (N, terms, spatial, spatial).
 
     Layers of stride 2 down to `spatial`; a path for places (two convolutions) and one for the whole picture (two more of
     stride 2, three fully connected layers), whose sum is cut off at 0. The last layer, which is linear, is no part of
@@ -44,6 +44,8 @@ class CoefficientNetwork(nn.Module):
     batch_norm : bool
         After each layer but the first and the last of both paths; published: off. Training then needs batches of at
         least two thumbnails.
+    channels : int
+        Of the thumbnails: 3, and those of what is seen beside the picture.
 
     Attributes
     ----------
@@ -56,7 +58,9 @@ class CoefficientNetwork(nn.Module):
         Where the sizes do not fit each other.
     """
 
-    def __init__(self, side: int = 256, spatial: int = 16, *, width: int = 8, batch_norm: bool = False) -> None:
+    def __init__(
+        self, side: int = 256, spatial: int = 16, *, width: int = 8, batch_norm: bool = False, channels: int = 3
+    ) -> None:
         super().__init__()
         halvings = (max(side // spatial, 1)).bit_length() - 1 if spatial > 0 else 0
         if spatial < 4 or spatial % 4 or halvings < 1 or side != spatial << halvings:
@@ -66,7 +70,7 @@ class CoefficientNetwork(nn.Module):
             )
         self.terms = terms = TERMS_PER_WIDTH * width
         features = width << halvings - 1
-        splat: list[nn.Module] = _halve(3, width)
+        splat: list[nn.Module] = _halve(channels, width)
         for number in range(1, halvings):
             splat += _halve(width << number - 1, width << number, batch_norm)
         self.splat = nn.Sequential(*splat)
@@ -87,7 +91,7 @@ class CoefficientNetwork(nn.Module):
         _initialise(self)
 
     def forward(self, thumbnails: torch.Tensor) -> torch.Tensor:
-        """Return the weights (N, terms, spatial, spatial) for thumbnails (N, 3, side, side) float32, 0 to 1."""
+        """Return the weights (N, terms, spatial, spatial) for thumbnails (N, channels, side, side) float32, 0 to 1."""
         features = self.splat(thumbnails)
         whole = self.whole(features)
         return relu(self.local(features) + whole.reshape(len(whole), -1, 1, 1))

@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 
 from lutkit.colour.parts import find_strength
 from lutkit_runtime.errors import DataError
-from lutkit_runtime.ops import BilateralSlice, GridFusion, Op, Predictor
+from lutkit_runtime.ops import BilateralSlice, GridFusion, Illuminate, Op, Predictor
+from lutkit_runtime.ops.bilateral_slice import Guide
 from lutkit_runtime.program import Program
 from lutkit_runtime.table_coding import Storage, TableCoding, encode_table
 
 Values = Mapping[str, NDArray[np.float32]]
-"""Decoded tables: ``columns``, ``mix``, ``curves`` and ``result``."""
+"""Decoded tables: ``columns``, for some ``illumination``, ``mix``, ``curves`` and ``result``."""
 
 
 @dataclass(frozen=True)
@@ -30,23 +31,38 @@ class Parts:
     Parameters
     ----------
     predictor : Predictor
-    fusion : GridFusion
-    slice : BilateralSlice
+    fusions : mapping of name to GridFusion
+        By the name of the values of its columns: ``columns``, and of programs that light a picture ``illumination``.
+    slices : tuple of BilateralSlice
+        One for each fusion, all with one guide.
     strength : float
         By which the result is mixed with the picture where nobody chooses another.
+    gamma : float or None
+        Power of the illumination where nobody chooses another; None where the program has none.
     """
 
     predictor: Predictor
-    fusion: GridFusion
-    slice: BilateralSlice
+    fusions: Mapping[str, GridFusion]
+    slices: tuple[BilateralSlice, ...]
     strength: float
+    gamma: float | None = None
+
+    @property
+    def fusion(self) -> GridFusion:
+        """The first fusion: all of them are of one shape."""
+        return self.fusions["columns"]
+
+    @property
+    def guide(self) -> Guide:
+        """The guide of all slices."""
+        return self.slices[0].guide
 
     @property
     def codings(self) -> dict[str, TableCoding]:
         """How each table is stored, by the name of its values."""
-        guide = self.slice.guide
+        guide = self.guide
         return {
-            "columns": self.fusion.coding,
+            **{name: fusion.coding for name, fusion in self.fusions.items()},
             "mix": TableCoding(),
             "curves": guide.curves.coding,
             "result": guide.result.coding,
@@ -55,9 +71,9 @@ class Parts:
     @property
     def slots(self) -> dict[str, str]:
         """Slot of each table, by the name of its values."""
-        guide = self.slice.guide
+        guide = self.guide
         return {
-            "columns": self.fusion.slot,
+            **{name: fusion.slot for name, fusion in self.fusions.items()},
             "mix": guide.mix,
             "curves": guide.curves.slot,
             "result": guide.result.slot,
@@ -81,9 +97,28 @@ def find_parts(program: Program) -> Parts:
         ):
             strength = find_strength(program, sliced.output, rest)
             if strength is not None:
-                return Parts(predictor, fusion, sliced, strength)
+                return Parts(predictor, {"columns": fusion}, (sliced,), strength)
+        case (
+            Predictor() as predictor,
+            GridFusion() as reflectance,
+            GridFusion() as illumination,
+            BilateralSlice() as first,
+            BilateralSlice() as second,
+            Illuminate(is_root=True) as lit,
+            *rest,
+        ) if (
+            predictor.input == first.input == second.input == program.input
+            and first.guide == second.guide
+            and (first.grid, second.grid) == (reflectance.output, illumination.output)
+            and (first.output, second.output) == (lit.reflectance, lit.illumination)
+        ):
+            strength = find_strength(program, lit.output, rest)
+            gamma = next((each.default for each in program.parameters if each.name == lit.gamma), None)
+            if strength is not None:
+                fusions = {"columns": reflectance, "illumination": illumination}
+                return Parts(predictor, fusions, (first, second), strength, gamma)
     raise DataError(
-        "finetuning knows models that predict a bilateral grid, slice it and blend; this one does something else: "
+        "finetuning knows models that predict bilateral grids, slice them and blend; this one does something else: "
         "finetune the model that it was made of"
     )
 
@@ -106,14 +141,12 @@ def store_values(
     codings: dict[str, TableCoding] = {}
     for name, storage in parts.storages.items():
         codings[name], stored[parts.slots[name]] = encode_table(values[name], storage)
-    guide = parts.slice.guide
-    curves = msgspec.structs.replace(guide.curves, coding=codings["curves"])
-    result = msgspec.structs.replace(guide.result, coding=codings["result"])
+    curves = msgspec.structs.replace(parts.guide.curves, coding=codings["curves"])
+    result = msgspec.structs.replace(parts.guide.result, coding=codings["result"])
+    guide = msgspec.structs.replace(parts.guide, curves=curves, result=result)
     changes: dict[Op, Op] = {
-        parts.fusion: msgspec.structs.replace(parts.fusion, coding=codings["columns"]),
-        parts.slice: msgspec.structs.replace(
-            parts.slice, guide=msgspec.structs.replace(guide, curves=curves, result=result)
-        ),
+        **{each: msgspec.structs.replace(each, coding=codings[name]) for name, each in parts.fusions.items()},
+        **{each: msgspec.structs.replace(each, guide=guide) for each in parts.slices},
     }
     changed = msgspec.structs.replace(program, ops=tuple(changes.get(op, op) for op in program.ops))
     changed.validate()

@@ -138,3 +138,15 @@ def report_interruption(resume_command: str) -> Generator[None]:
     except Interrupted as stop:
         click.echo(f"{stop}; the checkpoint is written, go on with: {resume_command}", err=True)
         raise click.exceptions.Exit(INTERRUPTED) from stop
+
+
+@contextmanager
+def end_interrupted() -> Generator[None]:
+    """Turn an interrupted loop that keeps no checkpoint into one line and the exit code of interruption."""
+    from lutkit.loop import Interrupted
+
+    try:
+        yield
+    except Interrupted as stop:
+        click.echo("interrupted; nothing was written", err=True)
+        raise click.exceptions.Exit(INTERRUPTED) from stop

@@ -42,6 +42,7 @@ class _OptionalWidth(click.Command):
         "lutkit transfer model.h5 --dfc",
         "lutkit transfer runs/x2 -o x2.h5 --val photos-val",
         "lutkit transfer runs/retouch --storage int16",
+        "lutkit transfer runs/lowlight --exact -o exact.h5",
     ),
 )
 @click.argument("source", metavar="[RUN]", default=str(DEFAULT_RUN))
@@ -72,6 +73,19 @@ class _OptionalWidth(click.Command):
     "--val", type=PATH, help="Folder of photos on which networks and tables are compared; default: the run's."
 )
 @click.option("--lr", type=PATH, help="Degraded versions of these photos, made elsewhere.")
+@click.option(
+    "--exact",
+    is_flag=True,
+    help="pairlie, s3net: keep the network, which is slow but exact, in place of compiling it into bilateral grids.",
+)
+@click.option(
+    "--data",
+    type=PATH,
+    help="pairlie, s3net: folder of pictures to which the grids learn the network's answers; default: the run's.",
+)
+@click.option(
+    "--steps", type=click.IntRange(min=1), help="pairlie, s3net: for how long they learn; default: the run's."
+)
 @overwrite_option
 def command(
     source: str,
@@ -81,17 +95,22 @@ def command(
     output: Path | None,
     val: Path | None,
     lr: Path | None,
+    exact: bool,
+    data: Path | None,
+    steps: int | None,
     overwrite: bool,
 ) -> None:
     """Turn trained networks into tables.
 
     RUN is a run folder, by default runs/default. Every network of a few samples is evaluated at every node of its
-    lattice; one that looks at the whole picture goes into the artefact as it is. What the tables lose against the
+    lattice; one that looks at the whole picture goes into the artefact as it is; one that sees every pixel is compiled
+    into bilateral grids, which learn its answers. What the tables lose against the
     networks is measured and written into the artefact. With --dfc, RUN may be an artefact or a built-in name, whose
     tables are compressed as they are. Next: lutkit finetune.
     """
     import sys
 
+    from lutkit.cli.training import end_interrupted
     from lutkit.workbench import OptionError, TransferOptions
 
     if lr is not None and val is None:
@@ -102,6 +121,9 @@ def command(
         diagonal=dfc,
         val=val,
         degraded=lr,
+        exact=exact,
+        data=data,
+        steps=steps,
         show_progress=sys.stderr.isatty(),
         say=lambda line: click.echo(line, err=True),
     )
@@ -111,7 +133,8 @@ def command(
                 raise click.UsageError(f"{source} is no run folder: with --dfc its tables are compressed")
             _compress(source, options, output, overwrite=overwrite)
         else:
-            _transfer(Path(source), options, output, overwrite=overwrite)
+            with end_interrupted():
+                _transfer(Path(source), options, output, overwrite=overwrite)
     except OptionError as error:
         raise click.UsageError(str(error)) from error
 

@@ -37,6 +37,9 @@ from lutkit.photos import (
 from lutkit.recipe import ColourRecipe
 from lutkit_runtime.errors import DataError
 
+FindPairs = Callable[[Path], list[tuple[Path, Path]]]
+"""Returns inputs and targets of a folder in which pairs are arranged in some way of their own, else nothing."""
+
 
 @dataclass(frozen=True)
 class Pictures:
@@ -67,12 +70,14 @@ def gather_pictures(
     paired: bool = True,
     saturate: bool = True,
     smallest: int = 1,
+    find_more: FindPairs | None = None,
 ) -> Pictures:
     """Return pictures to train and to validate on.
 
     `data` holds pairs (see `find_pair_folders`) or good photos; without it, images are generated. Without `val`, which
     is read in the same way, every tenth picture of `data` is held out. Photos that lie below `val` are not trained on; of
-    pairs, `val` may be the same folder, to see how closely they can be met. Raises DataError or ImageError where pictures
+    pairs, `val` may be the same folder, to see how closely they can be met. `find_more` knows further arrangements of
+    pairs. Raises DataError or ImageError where pictures
     cannot be used, those with a side below `smallest` pixels among them; photos to train on when they are first drawn.
     """
 
@@ -83,18 +88,25 @@ def gather_pictures(
         photos = render_collection(seed, GENERATED_PHOTOS, GENERATED_SIDE)
         targets = PictureCache([lambda photo=photo: photo for photo in photos])
         pairs, described = (
-            read_validation(val, task, recipe, seed, smallest) if val else (generated_pairs(task, seed), "")
+            read_validation(val, task, recipe, seed, smallest, find_more) if val else (generated_pairs(task, seed), "")
         )
         described = described or "generated images"
         return Pictures(make_source(None, targets), pairs, f"{len(photos)} generated images (seed {seed})", described)
     folders = find_pair_folders(data)
-    if folders is None:
+    found = find_more(data) if folders is None and find_more else []
+    if folders is None and not found:
         paths: list[tuple[Path | None, Path]] = [(None, path) for path in find_training_photos(data, val)]
+    elif folders is None:
+        barred = val.resolve() if val is not None else None
+        paths = [each for each in found if barred is None or not each[0].resolve().is_relative_to(barred)]
     else:
         paths = list(match_pairs(folders)) if paired else list(_list_apart(folders))
-    held = [] if val or not paired else hold_out(paths, data, "photo" if folders is None else "pair")
-    kept = [each for each in paths if each not in held]
-    pairs, described = read_validation(val, task, recipe, seed, smallest) if val else ([], "")
+    are_photos = folders is None and not found
+    held = [] if val or not paired else hold_out(paths, data, "photo" if are_photos else "pair")
+    # what shows a held-out scene in another exposure is held out too
+    targets_held = {after for _, after in held}
+    kept = [each for each in paths if each not in held and (are_photos or each[1] not in targets_held)]
+    pairs, described = read_validation(val, task, recipe, seed, smallest, find_more) if val else ([], "")
     if held:
         pairs = [
             _read_pair(before, after, task, recipe, seed, place, smallest) for place, (before, after) in enumerate(held)
@@ -106,7 +118,7 @@ def gather_pictures(
         _make_cache(inputs, recipe, read_colours, smallest) if inputs else None,
         _make_cache(targets, recipe, read_target, smallest),
     )
-    what = "photos" if folders is None else "pairs" if paired else f"and {len(targets)} pictures"
+    what = "photos" if are_photos else "pairs" if paired else f"and {len(targets)} pictures"
     return Pictures(source, pairs, f"{len(kept)} {what} of {data.name or data}", described)
 
 
@@ -125,19 +137,30 @@ def _make_cache(
 
 
 def read_validation(
-    folder: Path, task: Task, recipe: ColourRecipe, seed: int, smallest: int = 1
+    folder: Path,
+    task: Task,
+    recipe: ColourRecipe,
+    seed: int,
+    smallest: int = 1,
+    find_more: FindPairs | None = None,
 ) -> tuple[list[Pair], str]:
     """Return the pairs of a folder (see `find_pair_folders`), or its photos as pairs, and what they are.
 
     Raises DataError or ImageError where pictures cannot be used, those with a side below `smallest` pixels among them.
     """
     folders = find_pair_folders(folder)
-    paths = [(None, path) for path in find_images(folder)] if folders is None else match_pairs(folders)
+    paths: list[tuple[Path | None, Path]]
+    if folders is not None:
+        paths = list(match_pairs(folders))
+    else:
+        found = find_more(folder) if find_more else []
+        paths = list(found) or [(None, path) for path in find_images(folder)]
     pairs = [
         _read_pair(before, after, task, recipe, seed, place, smallest)
         for place, (before, after) in enumerate(paths[:VALIDATION_PHOTOS])
     ]
-    return pairs, f"{'photos' if folders is None else 'pairs'} of {folder.name or folder}"
+    what = "photos" if paths and paths[0][0] is None else "pairs"
+    return pairs, f"{what} of {folder.name or folder}"
 
 
 def _read_pair(

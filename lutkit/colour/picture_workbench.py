@@ -172,6 +172,7 @@ class PictureWorkbench(ABC):
 
     def transfer(self, run: Run, config: AnyConfig, options: TransferOptions) -> tuple[Artefact, Fidelity]:
         """Put the networks and tables into an artefact and measure what their storage costs."""
+        options.refuse_compiling(self._family.name)
         if options.interval is not None:
             raise OptionError(f"{self._family.name} has no lattice of samples: leave --interval out")
         if options.diagonal is not None:

@@ -20,6 +20,8 @@ FAMILIES: dict[str, str] = {
     "tiny-lut": "lutkit.families.tiny_lut",
     "adaptive-3dlut": "lutkit.families.adaptive_3dlut",
     "hdrnet": "lutkit.families.hdrnet",
+    "pairlie": "lutkit.families.pairlie",
+    "s3net": "lutkit.families.s3net",
 }
 """Family names to modules, imported when used."""
 

@@ -143,6 +143,17 @@ def configure(preset: str, task: str | None) -> HdrnetConfig:
     return msgspec.structs.replace(base, task=task)
 
 
+def build_guide(config: HdrnetConfig, curves: TableCoding | None = None, result: TableCoding | None = None) -> Guide:
+    """Return the guide that a configuration describes; its tables are stored as float32 without codings."""
+    count, entries, result_entries = config.guide_shape
+    return Guide(
+        mix=GUIDE_MIX,
+        count=count,
+        curves=GuideCurves(GUIDE_CURVES, entries, curves or TableCoding()),
+        result=GuideCurves(GUIDE_RESULT, result_entries, result or TableCoding()),
+    )
+
+
 def build_program(
     config: HdrnetConfig,
     *,
@@ -161,13 +172,7 @@ def build_program(
     columns, curves, result : TableCoding, optional
         How the tables of the grid and of the guide are stored; float32 without them.
     """
-    count, entries, result_entries = config.guide_shape
-    guide = Guide(
-        mix=GUIDE_MIX,
-        count=count,
-        curves=GuideCurves(GUIDE_CURVES, entries, curves or TableCoding()),
-        result=GuideCurves(GUIDE_RESULT, result_entries, result or TableCoding()),
-    )
+    guide = build_guide(config, curves, result)
     predictor = Predictor(
         input="image",
         output="weights",
@@ -208,15 +213,17 @@ def skeleton(config: HdrnetConfig) -> Program:
     return build_program(config)
 
 
-def network(config: HdrnetConfig, samples: int, outputs: int) -> torch.nn.Module:
-    """Return the filling of the predictor's slot, (N, 3, 256, 256) to (N, terms, spatial, spatial).
+def network(config: HdrnetConfig, samples: int, outputs: int, channels: int = 3) -> torch.nn.Module:
+    """Return the filling of the predictor's slot, (N, channels, 256, 256) to (N, terms, spatial, spatial).
 
     `samples` is the thumbnail's side, `outputs` the terms times the places.
     """
     from lutkit.bilateral.networks import CoefficientNetwork
 
     assert outputs == config.terms * config.spatial**2
-    return CoefficientNetwork(samples, config.spatial, width=config.width, batch_norm=config.batch_norm)
+    return CoefficientNetwork(
+        samples, config.spatial, width=config.width, batch_norm=config.batch_norm, channels=channels
+    )
 
 
 def loss(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:

@@ -14,7 +14,7 @@ CLEANING = 500.0
 """Weight of the difference between a picture and what is left of it once cleaned."""
 
 DARKEST = 1e-4
-"""Illuminations below this count as it where something is divided by them."""
+"""What is darker counts as this where something is divided by it."""
 
 
 def retinex_loss(picture: torch.Tensor, parts: Retinex, other: Retinex) -> torch.Tensor:
@@ -30,7 +30,8 @@ def retinex_loss(picture: torch.Tensor, parts: Retinex, other: Retinex) -> torch
     cleaned, illumination, reflectance = parts
     consistency = functional.mse_loss(reflectance, other.reflectance)
     explained = functional.mse_loss(illumination * reflectance, cleaned)
-    divided = cleaned / illumination.detach().clamp(min=DARKEST)
+    # where the illumination is the darker one, no reflectance of 0 to 1 reaches it: 1 comes nearest
+    divided = cleaned / torch.maximum(illumination.detach(), cleaned.detach()).clamp(min=DARKEST)
     reached = functional.mse_loss(reflectance, divided)
     brightest = functional.mse_loss(illumination, picture.amax(dim=1, keepdim=True))
     kept = functional.mse_loss(picture, cleaned)

@@ -72,6 +72,7 @@ class RetinexNetwork(nn.Module):
 
     def __init__(self, width: int = 64) -> None:
         super().__init__()
+        self.width = width
         self.L_net = ReflectedConvolutions("L_net", width, 1)
         self.R_net = ReflectedConvolutions("R_net", width, 3)
         self.N_net = ReflectedConvolutions("N_net", width, 3)
