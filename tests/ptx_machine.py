@@ -25,6 +25,7 @@ _OPERATIONS = {
     "add": lambda one, other: one + other,
     "sub": lambda one, other: one - other,
     "mul": lambda one, other: one * other,
+    "sqrt": np.sqrt,
     "div": lambda one, other: one / other if isinstance(one, np.float32) else _divide(one, other),
     "rem": lambda one, other: one - other * _divide(one, other),
     "and": lambda one, other: one & other,

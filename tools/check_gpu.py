@@ -24,6 +24,7 @@ from typing import Any
 
 import click
 import numpy as np
+from gpu_low_light import make_low_light
 from gpu_slices import SliceAlone
 from numpy.typing import NDArray
 
@@ -110,6 +111,9 @@ def list_cases(*, small: bool) -> list[Case]:
             ("three curves", curves, "float32", 3),
             ("sixteen lines", network, "uint8", 3),
         )
+    ]
+    cases += [
+        Case(f"low light of two grids, {depth}", make_low_light(), high, wide, depth) for depth in ("uint8", "float32")
     ]
     for name, model in spatial:
         size = (low, narrow) if model.scale > 1 else (high, wide)

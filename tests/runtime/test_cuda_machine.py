@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from bilateral_models import make_bilateral
 from colour_models import make_adaptive, make_chain, make_look
+from illumination_models import make_compiled, make_lit
 from ptx_machine import run_kernel
 
 from lutkit.families.mulut import build_program
@@ -64,6 +65,7 @@ def make_stages():
 
 
 PACKED = make_look(np.random.default_rng(3).random((125, 3), np.float32), arithmetic=Arithmetic.PACKED)
+LIT = make_lit(is_root=False)
 RUNS = {
     "packed": (PACKED, make_picture("uint8", (5, 7, 3)), {"strength": 1.0}),
     "packed, with alpha": (PACKED, make_picture("uint8", (4, 5, 4)), {"strength": 1.0}),
@@ -75,6 +77,8 @@ RUNS = {
     "bilateral": (make_bilateral(), make_picture("uint8", (3, 7, 3)), {"strength": 1.0}),
     "bilateral, with alpha": (make_bilateral(2, 3, 2), make_picture("uint16", (2, 7, 4)), {"strength": 0.4}),
     "bilateral, of floats": (make_bilateral(1, 1, 3), make_picture("float32", (3, 5, 3)), {"strength": 1.0}),
+    "lit": (make_compiled(1, 2, 2), make_picture("uint8", (2, 7, 3)), {"strength": 0.4, "gamma": 0.2}),
+    "lit, of floats with alpha": (LIT, make_picture("float32", (3, 5, 4)), {"gamma": 0.7}),
     "stages": (make_stages(), make_picture("uint8", (4, 5)), {}),
 }
 

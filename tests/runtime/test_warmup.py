@@ -38,6 +38,7 @@ import itertools
 import numpy as np
 from bilateral_models import make_bilateral
 from colour_models import make_adaptive, make_chain
+from illumination_models import make_compiled, make_exact
 from lutkit.models import builtin_names, find_builtin
 from lutkit.resolve import find_model, open_model
 from lutkit_runtime.engine import Model
@@ -46,7 +47,7 @@ from lutkit_runtime.program import Colour
 asked.clear()
 artefacts = [open_model(find_model(name)) for name in builtin_names()]
 artefacts += [open_model(find_model(path)) for path in LUTS]
-artefacts += [make_adaptive(), make_chain(), make_bilateral()]
+artefacts += [make_adaptive(), make_chain(), make_bilateral(), make_compiled(), make_exact()]
 for artefact in artefacts:
     model = Model(artefact.program, artefact.tables)
     colour = model.program.colour is Colour.RGB

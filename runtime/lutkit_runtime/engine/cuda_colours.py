@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from lutkit_runtime.bilateral import Place
 from lutkit_runtime.engine.colour import RunOnStrip
-from lutkit_runtime.engine.colour_path import GlobalOps, Pictures, Values, trace_colours
+from lutkit_runtime.engine.colour_path import GlobalOps, Pictures, Values, find_wanted, trace_colours
 from lutkit_runtime.kernels.cuda.bilateral import GuideOnDevice, SlicerOnDevice
 from lutkit_runtime.kernels.cuda.colour import LookupOnDevice
 from lutkit_runtime.kernels.cuda.four_samples import fit_four
@@ -107,10 +107,12 @@ class ColoursOnDevice:
             looks at them otherwise.
         parameters : mapping of name to value
         """
-        vectors = self._global_ops.predict(pictures)
-        nodes = {name: fusion.fuse(vectors[fusion.op.weights]) for name, fusion in self._fusions.get().items()}
-        slicers = self._place_grids(vectors)
         ops, leaving = trace_colours(self._program, parameters)
+        wanted = find_wanted(self._program, ops)
+        vectors = self._global_ops.predict(pictures, wanted)
+        fusions = {name: fusion for name, fusion in self._fusions.get().items() if name in wanted}
+        nodes = {name: fusion.fuse(vectors[fusion.op.weights]) for name, fusion in fusions.items()}
+        slicers = self._place_grids(vectors, ops)
         lights = {op.output: LightOnDevice(op.bind(parameters[op.gamma])) for op in ops if isinstance(op, Illuminate)}
         steps = _Steps(ops, self._program.input, leaving, self._lookups.get(), nodes, slicers, lights, parameters)
 
@@ -126,13 +128,13 @@ class ColoursOnDevice:
 
         return run
 
-    def _place_grids(self, vectors: Values) -> dict[str, SlicerOnDevice]:
-        """Return the slices with the grids of a picture, by what they make."""
-        ops, guides = self._program.ops, self._guides.get()
-        grids = {op.output: op.reference(vectors, self._tables) for op in ops if isinstance(op, GridFusion)}
-        return {
-            op.output: SlicerOnDevice(guides[op.output], grids[op.grid]) for op in ops if isinstance(op, BilateralSlice)
-        }
+    def _place_grids(self, vectors: Values, ops: Sequence[ColourOp]) -> dict[str, SlicerOnDevice]:
+        """Return those of the ops that are slices with the grids of a picture, by what they make."""
+        guides, slices = self._guides.get(), [op for op in ops if isinstance(op, BilateralSlice)]
+        wanted = {op.grid for op in slices}
+        fusions = [op for op in self._program.ops if isinstance(op, GridFusion) and op.output in wanted]
+        grids = {op.output: op.reference(vectors, self._tables) for op in fusions}
+        return {op.output: SlicerOnDevice(guides[op.output], grids[op.grid]) for op in slices}
 
 
 class _Steps:

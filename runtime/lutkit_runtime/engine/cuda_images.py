@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from lutkit_runtime.bilateral import Place
 from lutkit_runtime.engine.colour_path import Pictures
-from lutkit_runtime.engine.conversion import check_layout, check_result, scale_alpha
+from lutkit_runtime.engine.conversion import check_depth, check_layout, check_result, scale_alpha
 from lutkit_runtime.engine.cuda_planes import ChannelsOnDevice
 from lutkit_runtime.engine.tiling import Span, cut_image
 from lutkit_runtime.errors import InputError
@@ -69,7 +69,9 @@ class ResultOnDevice:
 
     def __init__(self, image: Any, scale: int, out: Any = None, stream: Any = None) -> None:
         self.stream = open_stream(_find_stream(image) if stream is None else stream)
-        given, dtype = _check_layout(image)
+        given, dtype = describe_image(image)
+        check_layout(given, dtype)
+        _check_order(dtype, "image")
         height, width, *channels = given
         shape = (height * scale, width * scale, *channels)
         if out is None:
@@ -108,13 +110,10 @@ class ResultOnDevice:
         return library.asarray(self._result)
 
 
-def _check_layout(image: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    """Return shape and type of an image on the GPU; raises InputError where kernels cannot read it."""
-    shape, dtype = describe_image(image)
-    check_layout(shape, dtype)
+def _check_order(dtype: np.dtype[Any], name: str) -> None:
+    """Raise InputError unless kernels can read samples of a type; `name` says whose they are."""
     if not dtype.isnative:
-        raise InputError(f"image has samples of type {dtype}, whose bytes GPUs read the other way round: swap them")
-    return shape, dtype
+        raise InputError(f"{name} has samples of type {dtype}, whose bytes GPUs read the other way round: swap them")
 
 
 def _find_library(image: Any) -> Any:
@@ -258,14 +257,18 @@ def download_image(image: DeviceImage, stream: Any) -> NDArray[Any]:
     return copy_to_host(dense, stream)
 
 
-def download_companion(picture: Any, stream: Any) -> Any:
-    """Return a picture that stands beside an image in this machine's memory, as it is where it lies there already.
+def download_companion(name: str, picture: Any, stream: Any) -> Any:
+    """Return what stands beside an image, under a name, in this machine's memory; what is not on the GPU as it is.
 
-    Raises InputError where it lies on the GPU and cannot be used.
+    Raises InputError where its samples or its shape are of no picture.
     """
     if not is_device_array(picture):
         return picture
-    shape, _ = _check_layout(picture)
+    shape, dtype = describe_image(picture)
+    check_depth(dtype, name)
+    _check_order(dtype, name)
+    if len(shape) not in (2, 3) or 0 in shape:
+        raise InputError(f"{name} has shape {shape}; use (H, W) or (H, W, channels)")
     return download_image(view_image(picture, stream), stream).reshape(shape)
 
 

@@ -123,12 +123,13 @@ class Model:
         stream : stream or int, optional
             For images on the GPU: the CUDA stream of any library, or its address. By default the one that is current in
             torch or CuPy where the image is theirs, else the default stream. Nothing waits for the kernels, except that
-            images of floats are looked through for what is no number, and pictures with a predictor or with an alpha to
-            be enlarged are copied to this machine's memory.
+            images of floats are looked through for what is no number, and pictures with a network or with an alpha to be
+            enlarged are copied to this machine's memory.
         **named : float or array
             Parameters of the program by name, such as ``strength=0.5``; `Program.parameters` has defaults and ranges.
             What a program needs beside the image, such as ``depth=``; `Program.companions` names them: uint8, uint16 or
-            float32, of the image's height and width, (H, W) or with as many channels as the program says.
+            float32, of the image's height and width, (H, W) or with as many channels as the program says; beside an image
+            on the GPU they may lie there, too.
 
         Returns
         -------
@@ -281,7 +282,7 @@ class Model:
             result = ResultOnDevice(image, scale, out, stream)
             if self.program.colour is Colour.RGB:
                 check_colours(result.shape)
-                beside = {name: download_companion(each, result.stream) for name, each in companions.items()}
+                beside = {name: download_companion(name, each, result.stream) for name, each in companions.items()}
                 runner = self._prepare_colours(chosen)
                 runs_on_host = isinstance(runner, ColoursOnHost)
                 is_seen = runs_on_host or any(op.is_global for op in self.program.ops)

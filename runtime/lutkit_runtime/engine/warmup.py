@@ -38,6 +38,7 @@ from lutkit_runtime.ops import (
     ColourMatrix,
     Ensemble,
     GridFusion,
+    Illuminate,
     Lookup,
     Op,
     PixelShuffle,
@@ -292,6 +293,15 @@ def make_slices(*, last: bool) -> Program:
     return Program(family="warmup", task="retouch", ops=tuple(ops), colour=Colour.RGB)
 
 
+def make_lit() -> Program:
+    """Return a program that lights a mixture of channels."""
+    ops: tuple[Op, ...] = (
+        ColourMatrix(input="image", matrix=((1, 0, 0), (0, 1, 0), (0, 0, 1)), output="light"),
+        Illuminate(reflectance="image", illumination="light", gamma=STRENGTH.name, output="result"),
+    )
+    return Program(family="warmup", task="light", ops=ops, colour=Colour.RGB, parameters=(STRENGTH,))
+
+
 def _list_lookups() -> Iterator[Case]:
     for block, wide, diagonal in itertools.product(BLOCKS, (False, True), (False, True)):
         program = make_lookups(block, wide=wide, diagonal=diagonal)
@@ -327,3 +337,4 @@ def _list_slices() -> Iterator[Case]:
     for depth, channels, last in itertools.product(DEPTHS, (3, 4), (True, False)):
         name = f"bilateral slices, {depth}, {channels} channels{'' if last else ', to floats'}"
         yield Case(name, "bilateral slices", _apply(make_slices(last=last), np.zeros((*SMALL, channels), depth)))
+    yield Case("illumination", "illumination", _apply(make_lit(), np.zeros((*SMALL, 3), np.float32)))

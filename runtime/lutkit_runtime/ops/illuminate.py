@@ -23,7 +23,8 @@ class Illuminate(OpBase, frozen=True, tag="illuminate"):
     """Result = reflectance times illumination to the power of gamma (Fu et al., CVPR 2023, equation 9), in float32.
 
     The power is a table of 4097 entries over the fourth root of the illumination, within 0 and 1, interpolated linearly:
-    the same bytes from every backend. It is made when gamma is known.
+    the same bytes from every backend. It is made when gamma is known. For a gamma of 0.05 to 1 it is within 1e-6 of the
+    power where the illumination is 2^-16 or more, a step of 16 bits, and within 3e-5 from 2^-32 on.
 
     Parameters
     ----------
