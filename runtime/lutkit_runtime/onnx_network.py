@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lutkit_runtime.errors import ArtefactError
-from lutkit_runtime.onnx_graph import Graph, Layer, Shape, read_graph
+from lutkit_runtime.onnx_graph import Graph, Shape, read_graph
 from lutkit_runtime.onnx_layers import trace_shapes
+from lutkit_runtime.onnx_spelling import spell_out
 from lutkit_runtime.onnx_writer import write_graph
 
 MAX_NETWORK_BYTES = 256 << 20
@@ -188,42 +189,6 @@ def _lay_out(graph: Graph, shapes: Mapping[str, Shape], name: str) -> Any:
         return cv2.dnn.readNetFromONNX(np.frombuffer(file, np.uint8))
     except cv2.error as problem:
         raise ArtefactError(f"network '{name}' cannot be read by OpenCV ({_line(problem)}): make it anew") from None
-
-
-def spell_out(graph: Graph, shapes: Mapping[str, Shape]) -> Graph:
-    """Return a graph of the same meaning that every version of OpenCV computes as it is meant.
-
-    OpenCV 4 needs to be told the size of kernels. OpenCV 5 adds to a convolution, while it computes it, what an `Add`
-    adds to it, though that has the shape of a single pixel; here such numbers are reshaped between the two.
-
-    Parameters
-    ----------
-    graph : Graph
-    shapes : mapping of name to shape
-        Of all results, from `trace_shapes`.
-    """
-    layers: list[Layer] = []
-    arrays: dict[str, NDArray[Any]] = dict(graph.arrays)
-    taken = {*shapes, *arrays}
-    for layer in graph.layers:
-        if layer.kind == "Conv":
-            kernel = graph.arrays[layer.inputs[1]].shape[2:]
-            layer = replace(layer, attributes={**layer.attributes, "kernel_shape": kernel})
-        elif layer.kind == "Add" and len({shapes[name] for name in layer.inputs}) > 1:
-            numbers = next(name for name in layer.inputs if shapes[name] != shapes[layer.output])
-            result, lengths = _name_anew(taken), _name_anew(taken)
-            arrays[lengths] = np.array(shapes[numbers], np.int64)
-            layers.append(Layer("Reshape", (numbers, lengths), result))
-            layer = replace(layer, inputs=tuple(result if name == numbers else name for name in layer.inputs))
-        layers.append(layer)
-    return replace(graph, layers=tuple(layers), arrays=arrays)
-
-
-def _name_anew(taken: set[str]) -> str:
-    """Return a name that is not taken, and take it."""
-    name = next(name for name in map(str, range(len(taken) + 1)) if name not in taken)
-    taken.add(name)
-    return name
 
 
 def _line(problem: Exception) -> str:

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from lutkit_runtime.errors import ArtefactError
 from lutkit_runtime.onnx_graph import Graph, Layer, read_graph
 from lutkit_runtime.onnx_layers import LAYERS, follow_shapes, trace_shapes
-from lutkit_runtime.onnx_network import OnnxNetwork, spell_out
+from lutkit_runtime.onnx_network import OnnxNetwork
+from lutkit_runtime.onnx_spelling import spell_out
 from lutkit_runtime.onnx_writer import write_graph
 
 try:
@@ -50,9 +51,47 @@ def convolve(value, weights, biases, strides, pads, dilations, group):
     return result
 
 
-def compute(layer, arrays, value, other=None):
+def gather(layer, value):
+    """Window by window: the largest value, or the mean."""
+    fields = layer.attributes
+    kernel, strides = fields["kernel_shape"], fields.get("strides", (1, 1))
+    top, left, bottom, right = fields.get("pads", (0,) * 4)
+    most = layer.kind == "MaxPool"
+    round_up = fields.get("ceil_mode", 0)
+    value = np.pad(value, ((0, 0), (0, 0), (top, bottom), (left, right)), constant_values=np.nan)
+    lengths = []
+    for axis in range(2):
+        steps = (value.shape[2 + axis] - kernel[axis]) / strides[axis]
+        lengths.append(int(np.ceil(steps) if round_up else np.floor(steps)) + 1)
+    result = np.empty((*value.shape[:2], *lengths))
+    for row, column in np.ndindex(*lengths):
+        first, start = row * strides[0], column * strides[1]
+        window = value[:, :, first : first + kernel[0], start : start + kernel[1]]
+        if not most and fields.get("count_include_pad", 0):
+            window = np.nan_to_num(window, nan=0.0)
+        result[:, :, row, column] = (np.nanmax if most else np.nanmean)(window, axis=(2, 3))
+    return result
+
+
+def compute(layer, arrays, value, *others):
     """Return what ONNX says a layer makes, in float64."""
     numbers = layer.attributes
+    other = others[0] if others else None
+    if layer.kind in ("MaxPool", "AveragePool"):
+        return gather(layer, value)
+    if layer.kind == "Concat":
+        return np.concatenate((value, *others), axis=1)
+    if layer.kind == "Slice":
+        return value[:, int(arrays[0][0]) : int(arrays[1][0])]
+    if layer.kind == "Pad":
+        lengths = arrays[0].astype(int)
+        return np.pad(value, list(zip(lengths[:4], lengths[4:], strict=True)), mode=numbers.get("mode", "constant"))
+    if layer.kind == "DepthToSpace":
+        side, (count, planes, height, width) = numbers["blocksize"], value.shape
+        blocks = value.reshape(count, planes // side**2, side, side, height, width)
+        return blocks.transpose(0, 1, 4, 2, 5, 3).reshape(count, planes // side**2, height * side, width * side)
+    if layer.kind == "Resize":
+        return value.repeat(int(arrays[0][2]), axis=2).repeat(int(arrays[0][3]), axis=3)
     if layer.kind == "Conv":
         names = {"strides": (1, 1), "pads": (0,) * 4, "dilations": (1, 1), "group": 1}
         biases = arrays[1] if len(arrays) > 1 else np.zeros(len(arrays[0]))
@@ -63,6 +102,7 @@ def compute(layer, arrays, value, other=None):
         return value.reshape((len(value), -1) if layer.kind == "Flatten" else arrays[0].astype(int))
     return {
         "Add": lambda: value + other,
+        "Mul": lambda: value * other,
         "Relu": lambda: np.maximum(value, 0),
         "LeakyRelu": lambda: np.where(value < 0, value * numbers.get("alpha", 0.01), value),
         "Sigmoid": lambda: 1 / (1 + np.exp(-value)),
@@ -74,9 +114,8 @@ def compute(layer, arrays, value, other=None):
 def evaluate(graph: Graph, picture) -> np.ndarray:
     values = {graph.input: picture.astype(np.float64)}
     for layer in graph.layers:
-        count = LAYERS[layer.kind].results
-        arrays = [graph.arrays[name].astype(np.float64) for name in layer.inputs[count:]]
-        values[layer.output] = compute(layer, arrays, *(values[name] for name in layer.inputs[:count]))
+        arrays = [graph.arrays[name].astype(np.float64) for name in layer.inputs if name in graph.arrays]
+        values[layer.output] = compute(layer, arrays, *(values[name] for name in layer.inputs if name in values))
     return values[graph.output]
 
 
