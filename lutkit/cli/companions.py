@@ -87,12 +87,10 @@ def match_companions(
         whose = f"{pictures[0].label}: the model needs" if alone else f"{model} needs"
         wanted = _list_options(missing, " FILE" if alone else " FOLDER")
         raise DataError(f"{whose} {', '.join(missing)} beside {'the' if alone else 'each'} picture: give {wanted}")
-    for name, path in chosen.items():
-        if len(pictures) > 1 and not path.is_dir():
-            raise DataError(
-                f"{OPTIONS[name]} {path} is no folder, but there are {len(pictures)} pictures: give a folder with a file of "
-                "the same name for each"
-            )
+    for name in names:
+        if len(pictures) > 1 and not chosen[name].is_dir():
+            what = f"{OPTIONS[name]} {chosen[name]} is no folder, but there are {len(pictures)} pictures"
+            raise DataError(f"{what}: give a folder with a file of the same name for each")
     return Companions(program.companions, chosen)
 
 

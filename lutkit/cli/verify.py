@@ -52,12 +52,12 @@ def compare_backends(model: Model, backends: list[str]) -> int:
     from lutkit_runtime.errors import BackendError
 
     samples = 0
-    for image, parameters in _make_cases(model):
-        expected = model.apply(image, backend="numpy", **parameters)
+    for image, named in _make_cases(model):
+        expected = model.apply(image, backend="numpy", **named)
         samples += expected.size
         for backend in backends:
             for tile in (None, TILE):
-                found = model.apply(image, backend=backend, tile=tile, **parameters)
+                found = model.apply(image, backend=backend, tile=tile, **named)
                 # as bytes: floats that are not numbers are equal too
                 different = int(
                     np.count_nonzero(found.view(f"u{found.itemsize}") != expected.view(f"u{found.itemsize}"))
@@ -71,7 +71,10 @@ def compare_backends(model: Model, backends: list[str]) -> int:
 
 
 def _make_cases(model: Model) -> Iterator[tuple[Any, dict[str, Any]]]:
-    """Yield pictures and parameters: 8 bits for models of single channels, else every depth, alpha and half strength."""
+    """Yield pictures with what is handed in by name: parameters, and noise for what a model needs beside the picture.
+
+    8 bits for models of single channels, else every depth, alpha and half strength.
+    """
     import numpy as np
 
     from lutkit_runtime.program import Colour
@@ -83,8 +86,12 @@ def _make_cases(model: Model) -> Iterator[tuple[Any, dict[str, Any]]]:
         return
     wide = np.random.default_rng(1).integers(0, 65536, (HEIGHT, WIDTH, 4), dtype=np.uint16)
     beyond = wide.astype(np.float32) / np.float32(40000) - np.float32(0.3)
+    beside = {
+        each.name: np.random.default_rng([2, place]).integers(0, 65536, (HEIGHT, WIDTH, each.channels), dtype=np.uint16)
+        for place, each in enumerate(model.program.companions)
+    }
     halves: dict[str, Any] = {each.name: (each.low + each.default) / 2 for each in model.program.parameters}
     for image in (noise, np.dstack([ramp] * 3), wide, beyond):
-        yield image, {}
+        yield image, beside
         if halves:
-            yield image, halves
+            yield image, {**beside, **halves}

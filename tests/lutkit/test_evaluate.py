@@ -8,7 +8,7 @@ import pytest
 from small_training import write_photos
 
 from lutkit.data import convert_to_luma
-from lutkit.degradation import AddNoise, CompressJpeg, Downscale
+from lutkit.degradation import AddNoise, CompressJpeg, Darken, Downscale, Relight
 from lutkit.evaluate import (
     Pair,
     make_pairs,
@@ -212,3 +212,31 @@ def test_pairs_are_read_in_their_turn(capsys):
     assert "2/2" in capsys.readouterr().err
     score_pairs(restore, [read(1)], AddNoise(25.0))
     assert capsys.readouterr().err == ""
+
+
+def test_companions_are_handed_over_by_name(noise):
+    """Models of other tasks get none: they take the picture alone."""
+    depth = np.arange(24 * 30, dtype=np.uint16).reshape(24, 30)
+    pairs = [Pair("one", noise, noise, {"depth": depth, "guide": noise}), Pair("two", noise, noise)]
+    seen = []
+
+    def restore(image, **companions):
+        seen.append(companions)
+        return image
+
+    score_pairs(restore, pairs, Relight())
+    assert list(seen[0]) == ["depth", "guide"] and seen[0]["depth"] is depth and seen[1] == {}
+    assert pairs[1].companions == {}
+
+
+def test_low_light_is_scored_in_colour_on_pairs_that_are_made_or_read(tmp_path):
+    photos = write_photos(tmp_path / "photos", count=3, side=32)
+    pairs = make_pairs(photos, Darken(), 4)
+    again = make_pairs(photos, Darken(), 4)
+    for pair, other in zip(pairs, again, strict=True):
+        np.testing.assert_array_equal(pair.degraded, other.degraded)
+        assert pair.degraded.mean() < pair.target.mean() and pair.target.shape == (32, 32, 3)
+        write(tmp_path / "dark", f"{pair.name}.png", pair.degraded)
+    read = read_pairs(photos, tmp_path / "dark", Darken())
+    scores = [score_pairs(lambda image: image, each, Darken()) for each in (pairs, read)]
+    assert scores[0] == scores[1] and all(score.delta_e > 5 for score in scores[0])
