@@ -25,9 +25,9 @@ def write_network(side: int, outputs: int, seed: int, channels: int = 3) -> byte
     return _write_mixture(side, weight, random.uniform(0.3, 0.9, outputs).astype(np.float32))
 
 
-def write_constant_network(side: int, values: NDArray[np.float32]) -> bytes:
+def write_constant_network(side: int, values: NDArray[np.float32], channels: int = 3) -> bytes:
     """Return the ONNX file of a network that gives these values, whatever it sees: the same on every machine."""
-    return _write_mixture(side, np.zeros((len(values), 3), np.float32), values)
+    return _write_mixture(side, np.zeros((len(values), channels), np.float32), values)
 
 
 def _write_mixture(side: int, weight: NDArray[np.float32], bias: NDArray[np.float32]) -> bytes:

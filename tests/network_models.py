@@ -42,8 +42,8 @@ class Convolutions:
         """Pixels around a pixel that its result depends on."""
         return sum(weight.shape[2] // 2 for weight in self.weights)
 
-    def write(self, height: int = 8, width: int = 8) -> NDArray[np.uint8]:
-        """Return the ONNX file as a table (bytes, 1)."""
+    def write(self, height: int = 8, width: int = 8, *, ends_in_relu: bool = False) -> NDArray[np.uint8]:
+        """Return the ONNX file, for pictures of some size, as a table (bytes, 1)."""
         layers: list[Layer] = []
         arrays: dict[str, NDArray[Any]] = {}
         last = "in"
@@ -58,7 +58,8 @@ class Convolutions:
                 last, pads = f"larger{number}", (0,) * 4
             layers.append(Layer("Conv", (last, *read), f"sum{number}", {"pads": pads}))
             last = f"made{number}"
-            layers.append(Layer("Sigmoid" if weight is self.weights[-1] else "Relu", (f"sum{number}",), last))
+            is_last = weight is self.weights[-1] and not ends_in_relu
+            layers.append(Layer("Sigmoid" if is_last else "Relu", (f"sum{number}",), last))
         shapes = [(1, count, height, width) for count in (self.weights[0].shape[1], len(self.weights[-1]))]
         graph = Graph(13, "in", shapes[0], last, tuple(layers), arrays)
         return np.frombuffer(write_graph(graph, shapes[1]), np.uint8)[:, None].copy()

@@ -15,7 +15,7 @@ from lutkit_runtime.atomic import write_atomically
 from lutkit_runtime.errors import ArtefactError
 
 MAGIC = b"\x89LUTKIT\n"
-SCHEMA = 4
+SCHEMA = 5
 """What is written; docs/artefact.md tells what each schema added."""
 OLDEST_SCHEMA = 1
 BLOCK_BYTES = 512

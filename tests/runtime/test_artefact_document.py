@@ -13,6 +13,7 @@ from bilateral_models import bilateral_programs
 from colour_models import FilledColours, colour_programs, pictures
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from network_models import guided_programs, low_light_programs, make_companions, network_programs
 from small_ops import small_lookups
 from strategies import Filled, fill_tables, filled_programs, images
 
@@ -28,6 +29,7 @@ from lutkit_runtime.ops import (
     ColourLookup,
     ColourMatrix,
     Ensemble,
+    Illuminate,
     Lookup,
     Requantise,
     Tap,
@@ -36,7 +38,7 @@ from lutkit_runtime.ops.bilateral_slice import Guide, GuideCurves
 from lutkit_runtime.ops.colour_lookup import Cube, Curves, Domain
 from lutkit_runtime.ops.table_fusion import BasisTable
 from lutkit_runtime.pattern import NAMED_PATTERNS
-from lutkit_runtime.program import MAX_SCALE, Parameter, Program
+from lutkit_runtime.program import MAX_SCALE, Companion, Parameter, Program
 from lutkit_runtime.table_coding import TableCoding
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "artefact.md"
@@ -146,6 +148,8 @@ def test_the_bounds_in_the_document_are_those_of_the_code(text: str) -> None:
         colour_lookup,
         colour_matrix,
         grid_fusion,
+        illuminate,
+        network,
         predictor,
         requantise,
         table_fusion,
@@ -184,14 +188,17 @@ def test_the_bounds_in_the_document_are_those_of_the_code(text: str) -> None:
         ops.ColourLookup,
         ops.ColourMatrix,
         ops.GridFusion,
+        ops.Illuminate,
+        ops.Network,
         ops.Predictor,
+        ops.SelectPlanes,
         ops.TableFusion,
     )
     assert {*on_planes, *on_colours} == set(get_args(ops.Op))
     named = {str(op.__struct_config__.tag) for op in (*on_planes, *on_colours)}
     assert named == set(re.findall(r"^### (.*)$", text, re.MULTILINE))
     planes = (Program, Parameter, AxisTables, Tap, Diagonal)
-    colours = (Cube, Curves, Domain, TableCoding, BasisTable, Guide, GuideCurves)
+    colours = (Companion, Cube, Curves, Domain, TableCoding, BasisTable, Guide, GuideCurves)
     for op in (*on_planes, *on_colours, *planes, *colours):
         for name in op.__struct_fields__:
             assert f"`{name}`" in text or f'"{name}"' in text, name
@@ -211,6 +218,13 @@ def test_the_bounds_in_the_document_are_those_of_the_code(text: str) -> None:
     assert f"the 1 to {grid_fusion.MAX_TERMS} `terms`" in flat
     assert f"`count` (1 to {bilateral_slice.MAX_GUIDE_CURVES}) `curves`" in flat
     assert f"n `entries` (2 to {bilateral_slice.MAX_GUIDE_ENTRIES})" in flat
+    assert f"makes 1 to {network.MAX_PLANES} `planes`" in flat
+    assert f"With a number in `reach`, 0 to {network.MAX_REACH}," in flat
+    for field in ("multiple", "smallest"):
+        assert f"`{field}` (1 to {network.MAX_MULTIPLE})" in flat
+    assert f"their corners at multiples of {network.TILE_SIDE} pixels" in flat
+    assert f"a picture of {network.TRIAL_SIDE} x {network.TRIAL_SIDE} pixels" in flat
+    assert f"Entry i of {illuminate.ENTRIES} is (i / {illuminate.ENTRIES - 1})^({illuminate.ROOT} gamma)" in flat
     assert (table_coding.LARGEST_VALUE, colour_matrix.MAX_COEFFICIENT) == (10.0**30, 10.0**6)
     older = range(seal.OLDEST_SCHEMA, seal.SCHEMA)
     assert f"schema version: {seal.SCHEMA}; {older[0]} to {older[-1]} are still read" in text
@@ -227,23 +241,24 @@ def test_fields_that_the_document_gives_a_default_have_it(text: str) -> None:
     assert told == {name: msgspec.json.encode(value).decode() for name, value in optional.items()}
 
 
-@pytest.mark.parametrize("schema", [1, 2, 3, 4])
+@pytest.mark.parametrize("schema", [1, 2, 3, 4, 5])
 def test_the_documented_reader_reads_frozen_files_of_every_schema(
     schema: int, documented_apply: Callable[..., np.ndarray], documented_colours: Callable[..., np.ndarray]
 ) -> None:
     path = Path(__file__).with_name(f"artefact-schema-{schema}.h5")
     artefact = read_artefact(path)
     image = np.random.default_rng(schema).integers(0, 256, (6, 5, 3), dtype=np.uint8)
-    expected = Model(artefact.program, artefact.tables).apply(image, backend="numpy")
-    if schema in (2, 4):
-        assert np.abs(documented_colours(path, image).astype(int) - expected).max() <= 1
+    beside = make_companions(artefact.program, 6, 5)
+    expected = Model(artefact.program, artefact.tables).apply(image, backend="numpy", **beside)
+    if schema in (2, 4, 5):
+        assert np.abs(documented_colours(path, image, **beside).astype(int) - expected).max() <= 1
     else:
         np.testing.assert_array_equal(documented_apply(path, image[..., 0]), expected[..., 0])
 
 
 def bound_steepness(filled: FilledColours, image: np.ndarray) -> float:
     """Return how much a program can enlarge a small error of a value: random cubes are steep, and steps multiply."""
-    values = Model(filled.program, filled.tables).adapt(image)
+    values = Model(filled.program, filled.tables).adapt(image, **make_companions(filled.program, *image.shape[:2]))
     total = 1.0
     for op in filled.program.ops:
         if isinstance(op, ColourLookup):
@@ -293,7 +308,7 @@ def test_the_documented_reader_computes_what_models_of_colours_compute(
 
 def bound_slice(filled: FilledColours, image: np.ndarray) -> float:
     """Return how much a program with a bilateral slice can enlarge a small error of a value."""
-    values = Model(filled.program, filled.tables).adapt(image)
+    values = Model(filled.program, filled.tables).adapt(image, **make_companions(filled.program, *image.shape[:2]))
     total = bound_steepness(filled, image)
     for op in filled.program.ops:
         if isinstance(op, BilateralSlice):
@@ -308,7 +323,7 @@ def bound_slice(filled: FilledColours, image: np.ndarray) -> float:
 
 
 @settings(max_examples=60, deadline=None)
-@given(bilateral_programs(), pictures(largest=6), st.sampled_from((0.0, 0.5, 1.0)))
+@given(st.one_of(bilateral_programs(), guided_programs()), pictures(largest=6), st.sampled_from((0.0, 0.5, 1.0)))
 def test_the_documented_reader_computes_what_bilateral_models_compute(
     tmp_path_factory: pytest.TempPathFactory,
     documented_colours: Callable[..., np.ndarray],
@@ -319,9 +334,68 @@ def test_the_documented_reader_computes_what_bilateral_models_compute(
     path = tmp_path_factory.mktemp("documented") / "model.h5"
     write_artefact(path, Artefact(filled.program, filled.tables))
     image = np.nan_to_num(image[..., :3], nan=0.5, posinf=2.0, neginf=-1.0)
-    found = documented_colours(path, image, strength=strength)
-    expected = Model(filled.program, filled.tables).apply(image, backend="numpy", strength=strength)
+    given = {"strength": strength, **make_companions(filled.program, *image.shape[:2])}
+    found = documented_colours(path, image, **given)
+    expected = Model(filled.program, filled.tables).apply(image, backend="numpy", **given)
     expect_near(found, expected, 2e-6 * bound_slice(filled, image))
+
+
+GAMMAS = st.sampled_from((0.0, 0.2, 0.5, 1.0))
+
+
+def bound_light(filled: FilledColours, gamma: float) -> float:
+    """Return how much a program can enlarge a small error of an illumination, for reflectances of up to 4."""
+    (op,) = (op for op in filled.program.ops if isinstance(op, Illuminate))
+    return 4 * max(1.0, float(np.diff(op.bind(gamma).table).max()) * 4096)
+
+
+@settings(max_examples=40, deadline=None)
+@given(low_light_programs(), pictures(largest=6), GAMMAS, st.sampled_from((0.0, 0.5, 1.0)))
+def test_the_documented_reader_computes_what_models_of_low_light_compute(
+    tmp_path_factory: pytest.TempPathFactory,
+    documented_colours: Callable[..., np.ndarray],
+    filled: FilledColours,
+    image: np.ndarray,
+    gamma: float,
+    strength: float,
+) -> None:
+    """Two grids of one vector of weights, two slices of one guide, one of which lights the other."""
+    path = tmp_path_factory.mktemp("documented") / "model.h5"
+    write_artefact(path, Artefact(filled.program, filled.tables))
+    image = np.nan_to_num(image[..., :3], nan=0.5, posinf=2.0, neginf=-1.0)
+    found = documented_colours(path, image, gamma=gamma, strength=strength)
+    expected = Model(filled.program, filled.tables).apply(image, backend="numpy", gamma=gamma, strength=strength)
+    expect_near(found, expected, 1e-6 * bound_slice(filled, image) * bound_light(filled, gamma))
+
+
+@settings(max_examples=60, deadline=None)
+@given(network_programs(), pictures(largest=9), GAMMAS, st.sampled_from((0.0, 0.5, 1.0)))
+def test_the_documented_reader_computes_what_networks_compute(
+    tmp_path_factory: pytest.TempPathFactory,
+    documented_colours: Callable[..., np.ndarray],
+    filled: FilledColours,
+    image: np.ndarray,
+    gamma: float,
+    strength: float,
+) -> None:
+    path = tmp_path_factory.mktemp("documented") / "model.h5"
+    write_artefact(path, Artefact(filled.program, filled.tables))
+    image = np.nan_to_num(image[..., :3], nan=0.5, posinf=2.0, neginf=-1.0)
+    given = {"gamma": gamma, "strength": strength, **make_companions(filled.program, *image.shape[:2])}
+    found = documented_colours(path, image, **given)
+    expected = Model(filled.program, filled.tables).apply(image, backend="numpy", **given)
+    expect_near(found, expected, 2e-5)  # planes are 0.2 and more: a fourth root is not steep there
+
+
+def test_the_programs_of_networks_in_the_document_are_sound(text: str) -> None:
+    examples = [each for each in re.findall(r"```json\n(.*?)```", text, re.DOTALL) if '"network"' in each]
+    programs = [msgspec.json.decode(example, type=Program) for example in examples]
+    for program in programs:
+        program.validate()
+    assert [[str(op.__struct_config__.tag) for op in program.ops] for program in programs] == [
+        ["network", "select_planes"],
+        ["network", "select_planes", "select_planes", "illuminate"],
+    ]
 
 
 def test_the_bilateral_program_in_the_document_is_sound(text: str) -> None:
