@@ -23,7 +23,7 @@ from lutkit_runtime.artefact import Artefact, write_artefact
 from lutkit_runtime.cube import Arithmetic, CubeInterpolation
 from lutkit_runtime.onnx_graph import Graph, Layer
 from lutkit_runtime.onnx_writer import write_graph
-from lutkit_runtime.ops import BilateralSlice, Blend, ColourLookup, ColourMatrix, GridFusion, Op, Predictor
+from lutkit_runtime.ops import BilateralSlice, Blend, ColourLookup, ColourMatrix, GridFusion, Illuminate, Op, Predictor
 from lutkit_runtime.ops.bilateral_slice import Guide, GuideCurves
 from lutkit_runtime.ops.colour_lookup import Cube, Curves, Domain
 from lutkit_runtime.ops.predictor import Sampling
@@ -44,6 +44,8 @@ PROGRAMS: dict[str, Program] = {
 }
 
 STRENGTH = Parameter(name="strength", default=0.75, low=0.0, high=2.0)
+GAMMA = Parameter(name="gamma", default=0.25, low=0.0, high=1.0)
+"""Its default makes a table that no library rounds."""
 CODED = TableCoding(Storage.INT8, offset=0.5, step=1 / 256)
 
 
@@ -82,6 +84,21 @@ SPREAD = np.array([[0], [0], [0.5], [1], [1]], np.float32)
 GIVEN: dict[str, NDArray[Any]] = {"network": NETWORK, "guide/mix": MIX, "guide/result": SPREAD}
 """Tables that are not filled by the walk: a guide that reaches every level."""
 
+
+def slice_grid(name: str) -> tuple[Op, Op]:
+    """Return the fusion of a grid of its own columns, and its slice with the guide of all."""
+    coding = TableCoding(Storage.INT8, offset=0.2, step=1 / 320)
+    guide = Guide(
+        mix="guide/mix",
+        count=3,
+        curves=GuideCurves("guide/curves", 9, TableCoding(Storage.INT8, offset=1 / 6, step=1 / 768)),
+        result=GuideCurves("guide/result", 5),
+    )
+    sizes = {"terms": TERMS, "rows": ROWS, "columns": COLUMNS, "depth": DEPTH}
+    fusion = GridFusion(weights="weights", slot=f"{name}/columns", coding=coding, output=f"{name}/grid", **sizes)
+    return fusion, BilateralSlice(input="image", grid=fusion.output, guide=guide, output=name)
+
+
 PROGRAMS |= {
     "colour-bilateral": build_colours(
         Predictor(
@@ -116,6 +133,22 @@ PROGRAMS |= {
         ),
         Blend(base="image", changed="changed", amount="strength", output="result"),
         parameters=(STRENGTH,),
+    ),
+    "colour-light": build_colours(
+        Predictor(
+            input="image",
+            output="weights",
+            slot="network",
+            graph_bytes=len(NETWORK),
+            side=6,
+            outputs=TERMS * ROWS * COLUMNS,
+        ),
+        *(op for name in ("reflectance", "illumination") for op in slice_grid(name)),
+        Illuminate(
+            reflectance="reflectance", illumination="illumination", gamma="gamma", is_root=True, output="changed"
+        ),
+        Blend(base="image", changed="changed", amount="strength", output="result"),
+        parameters=(GAMMA, STRENGTH),
     ),
     "colour-packed": build_colours(
         ColourLookup(
