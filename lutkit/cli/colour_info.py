@@ -14,12 +14,13 @@ if TYPE_CHECKING:
 
 
 def describe_colours(artefact: Artefact) -> dict[str, Any]:
-    """Return parameters and steps of a model of colours as JSON values; sizes in bytes."""
+    """Return parameters, companions and steps of a model of colours as JSON values; sizes in bytes."""
     return {
         "parameters": [
             {"name": each.name, "default": each.default, "low": each.low, "high": each.high}
             for each in artefact.program.parameters
         ],
+        "companions": [{"name": each.name, "channels": each.channels} for each in artefact.program.companions],
         "steps": [{"op": _tag(op), "makes": op.output, **_describe(op, artefact)} for op in artefact.program.ops],
     }
 
@@ -35,7 +36,10 @@ def _describe(op: Op, artefact: Artefact) -> dict[str, Any]:
         ColourLookup,
         ColourMatrix,
         GridFusion,
+        Illuminate,
+        Network,
         Predictor,
+        SelectPlanes,
         TableFusion,
     )
     from lutkit_runtime.table_coding import TableCoding
@@ -48,6 +52,26 @@ def _describe(op: Op, artefact: Artefact) -> dict[str, Any]:
                 "thumbnail": op.side,
                 "outputs": op.outputs,
                 "sampling": op.sampling.value,
+                "companions": list(op.companions),
+            }
+        case Network():
+            return {
+                "slot": op.slot,
+                "bytes": op.graph_bytes,
+                "sources": list(op.sources),
+                "planes": op.planes,
+                "reach": op.reach,
+                "multiple": op.multiple,
+                "smallest": op.smallest,
+            }
+        case SelectPlanes():
+            return {"input": op.input, "planes": list(op.planes)}
+        case Illuminate():
+            return {
+                "reflectance": op.reflectance,
+                "illumination": op.illumination,
+                "gamma": op.gamma,
+                "is_root": op.is_root,
             }
         case GridFusion():
             return {
@@ -140,6 +164,9 @@ def tell_colours(facts: dict[str, Any]) -> Iterator[str]:
     """Yield what `describe_colours` found as text for people."""
     for each in facts["parameters"]:
         yield f"  --{each['name']:<14} {each['low']:g} to {each['high']:g}, default {each['default']:g}"
+    for each in facts["companions"]:
+        kind = "a photo" if each["channels"] == 3 else "a map of one channel"
+        yield f"  --{each['name'].replace('_', '-'):<14} needed beside the picture and of its size: {kind}"
     for number, step in enumerate(facts["steps"], 1):
         yield f"step {number}, {step['op'].replace('_', ' ')}"
         yield from (f"  {name:<16} {text}" for name, text in _TELLERS[step["op"]](step))
@@ -147,8 +174,27 @@ def tell_colours(facts: dict[str, Any]) -> Iterator[str]:
 
 def _tell_predictor(step: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "network", f"{step['bytes']:,} bytes of ONNX"
-    yield "sees", f"the whole picture at {step['thumbnail']} x {step['thumbnail']} pixels, {step['sampling']} samples"
+    seen = " and ".join(("the whole picture", *step["companions"]))
+    yield "sees", f"{seen} at {step['thumbnail']} x {step['thumbnail']} pixels, {step['sampling']} samples"
     yield "gives", f"{step['outputs']} numbers"
+
+
+def _tell_network(step: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    yield "network", f"{step['bytes']:,} bytes of ONNX, run on the processor"
+    reach = "the whole picture" if step["reach"] is None else f"up to {step['reach']} px around each pixel"
+    yield "sees", f"{' and '.join(step['sources'])}, {reach}"
+    if step["multiple"] > 1:
+        yield "sides", f"extended to multiples of {step['multiple']}"
+    yield "gives", f"{step['planes']} planes"
+
+
+def _tell_planes(step: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    yield "takes", f"of {step['input']} the planes {', '.join(map(str, step['planes']))}"
+
+
+def _tell_light(step: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    root = ", which holds fourth roots" if step["is_root"] else ""
+    yield "lights", f"{step['reflectance']} with {step['illumination']}{root}, to the power of {step['gamma']}"
 
 
 def _tell_fusion(step: dict[str, Any]) -> Iterator[tuple[str, str]]:
@@ -208,6 +254,9 @@ def _tell_blend(step: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 _TELLERS = {
     "predictor": _tell_predictor,
+    "network": _tell_network,
+    "select_planes": _tell_planes,
+    "illuminate": _tell_light,
     "table_fusion": _tell_fusion,
     "grid_fusion": _tell_grid,
     "bilateral_slice": _tell_slice,

@@ -46,8 +46,8 @@ def command(model: str, as_json: bool) -> None:
 def describe_model(source: ModelSource, artefact: Artefact) -> dict[str, Any]:
     """Return the facts of a model as JSON values; sizes in bytes, halo and receptive field in input pixels.
 
-    Models of single channels have ``stages``, those of colours ``steps`` and ``parameters``; their depth is null,
-    because they keep that of the picture.
+    Models of single channels have ``stages``, those of colours ``steps``, ``parameters`` and ``companions``; their
+    depth is null, because they keep that of the picture.
     """
     from lutkit.cli.colour_info import describe_colours
     from lutkit.cli.table_info import describe_stages

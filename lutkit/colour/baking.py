@@ -20,7 +20,7 @@ from lutkit_runtime.cube import CubeInterpolation, Float32
 from lutkit_runtime.engine import Model
 from lutkit_runtime.engine.colour import ColoursOnHost, ReferenceLooker, ReferenceSlicer
 from lutkit_runtime.errors import FormatError
-from lutkit_runtime.ops import BilateralSlice, Blend, ColourLookup
+from lutkit_runtime.ops import BilateralSlice, Blend, ColourLookup, Network
 from lutkit_runtime.program import Colour, Program
 
 DEFAULT_SIZE = 33
@@ -58,8 +58,8 @@ def needs_picture(program: Program) -> bool:
 
 
 def refuse_places(program: Program) -> None:
-    """Raise FormatError where a model changes a colour by its place in the picture."""
-    if any(isinstance(op, BilateralSlice) for op in program.ops):
+    """Raise FormatError where a model changes a colour by its place in the picture, or by pictures beside it."""
+    if program.companions or any(isinstance(op, BilateralSlice | Network) for op in program.ops):
         raise FormatError(
             f"a model of family {program.family} changes a colour by its place in the picture, which no colour LUT can do: "
             "lutkit distil --to cube fits the nearest one"
