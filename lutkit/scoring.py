@@ -75,7 +75,7 @@ def open_restorer(
     _check_task(task, kind)
     known = find_task(kind, loaded.program.scale, own if isinstance(own, str) else None, sigma, quality)
 
-    def restore(image: NDArray[np.uint8], **companions: NDArray[Any]) -> NDArray[np.uint8]:
+    def restore(image: NDArray[np.uint8], **companions: Any) -> NDArray[np.uint8]:
         return loaded.apply(image, backend=backend, threads=threads, **companions)
 
     return Restorer(restore, known, source.description)

@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-Float32 = NDArray[np.float32]
+Floats = NDArray[np.floating]
+"""Float32 throughout; checkers take sums with plain numbers for wider ones."""
 
 EXTENT = 32.0
 """After how many units the ground repeats."""
@@ -20,7 +21,7 @@ REFINEMENTS = 6
 _ROW = 4096
 
 
-def make_noise(rng: np.random.Generator, nodes: int, slope: float, coarsest: float = 1.0) -> Float32:
+def make_noise(rng: np.random.Generator, nodes: int, slope: float, coarsest: float = 1.0) -> Floats:
     """Return a field (nodes, nodes) that repeats, of mean 0 and unit variance.
 
     Parameters
@@ -39,7 +40,7 @@ def make_noise(rng: np.random.Generator, nodes: int, slope: float, coarsest: flo
     return ((field - field.mean()) / field.std()).astype(np.float32)
 
 
-def read_field(field: Float32, x: Float32, y: Float32) -> Float32:
+def read_field(field: Floats, x: Floats, y: Floats) -> Floats:
     """Return a repeating field (n, n) between its nodes, bilinearly, at places in nodes."""
     # OpenCV takes sides of up to 32767: rows of one length, the last one filled up.
     width = min(x.size, _ROW)
@@ -60,7 +61,7 @@ class Ground:
         In units; repeated every `EXTENT`, node [0, 0] at the corner (-EXTENT / 2, -EXTENT / 2), x along rows.
     """
 
-    heights: Float32
+    heights: Floats
 
     @cached_property
     def low(self) -> float:
@@ -78,18 +79,18 @@ class Ground:
         return self.high == self.low
 
     @cached_property
-    def _slopes(self) -> tuple[Float32, Float32]:
+    def _slopes(self) -> tuple[Floats, Floats]:
         step = 2 * EXTENT / len(self.heights)
         return tuple(
             ((np.roll(self.heights, -1, axis) - np.roll(self.heights, 1, axis)) / step).astype(np.float32)
             for axis in (1, 0)
         )  # type: ignore[return-value]
 
-    def height(self, x: Float32, y: Float32) -> Float32:
+    def height(self, x: Floats, y: Floats) -> Floats:
         """Return the heights at places."""
         return np.full_like(x, self.low) if self.is_flat else read_field(self.heights, *self._place(x, y))
 
-    def normals(self, points: Float32) -> Float32:
+    def normals(self, points: Floats) -> Floats:
         """Return the unit normals (N, 3) above points (N, 3)."""
         normals = np.zeros_like(points)
         normals[:, 2] = 1
@@ -100,7 +101,7 @@ class Ground:
             normals /= np.linalg.norm(normals, axis=1, keepdims=True)
         return normals
 
-    def enter(self, origin: Float32, directions: Float32) -> Float32:
+    def enter(self, origin: Floats, directions: Floats) -> Floats:
         """Return where rays from above, from one point (3,) in directions (N, 3) that fall, meet the ground, (N,)."""
         fall = -directions[:, 2]
         first = (origin[2] - np.float32(self.high)) / fall
@@ -142,11 +143,11 @@ class Ground:
             np.maximum(ceiling, there - np.float32(rise * distance), out=ceiling)
         return Ground(ceiling)
 
-    def _is_below(self, origin: Float32, directions: Float32, distance: Float32) -> NDArray[np.bool_]:
+    def _is_below(self, origin: Floats, directions: Floats, distance: Floats) -> NDArray[np.bool_]:
         x, y, z = (origin[axis] + distance * directions[:, axis] for axis in range(3))
         return z < self.height(x, y)
 
-    def _place(self, x: Float32, y: Float32) -> tuple[Float32, Float32]:
+    def _place(self, x: Floats, y: Floats) -> tuple[Floats, Floats]:
         scale = np.float32(len(self.heights) / EXTENT)
         middle = np.float32(EXTENT / 2)
         return (x + middle) * scale, (y + middle) * scale

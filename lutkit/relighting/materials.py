@@ -9,34 +9,34 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lutkit.relighting.ground import Float32, make_noise, read_field
+from lutkit.relighting.ground import Floats, make_noise, read_field
 
 NODES_PER_UNIT = 24.0
 """Of the noise that patterns are made of."""
 
-Pattern = Callable[[Float32, Float32], Float32]
+Pattern = Callable[[Floats, Floats], Floats]
 """Takes points (N, 3), in periods of the pattern, and noise (n, n) that repeats; returns shares (N,) of 0 to 1."""
 
 
-def stay_plain(points: Float32, noise: Float32) -> Float32:
+def stay_plain(points: Floats, noise: Floats) -> Floats:
     """One colour with a trace of grain."""
     return 0.12 * mix_grain(points * np.float32(2), noise)
 
 
-def mix_grain(points: Float32, noise: Float32) -> Float32:
+def mix_grain(points: Floats, noise: Floats) -> Floats:
     """Return clouds: noise of two planes, each pushed through space along a slanted line, has no seams on any surface."""
     x, y, z = (points[:, axis] * np.float32(NODES_PER_UNIT) for axis in range(3))
     total = read_field(noise, x + 0.6 * z, y + 0.7 * z) + read_field(noise, 0.8 * y - 0.9 * z, z * 0.6 - 0.7 * x + 71)
     return np.clip(0.5 + 0.3 * total, 0, 1)
 
 
-def draw_stripes(points: Float32, noise: Float32) -> Float32:
+def draw_stripes(points: Floats, noise: Floats) -> Floats:
     """Return stripes across the first axis, slightly bent."""
     wave = np.sin(np.float32(2 * np.pi) * (points[:, 0] + np.float32(0.15) * mix_grain(points, noise)))
     return np.clip(0.5 + 4 * wave, 0, 1)
 
 
-def lay_checks(points: Float32, noise: Float32) -> Float32:
+def lay_checks(points: Floats, noise: Floats) -> Floats:
     """Return checks of half a period, worn by grain."""
     # Off the planes where coordinates are 0: there rounding decided.
     parity = np.floor(2 * points + np.float32(0.013)).sum(axis=1) % 2
@@ -69,7 +69,7 @@ class Material:
     gloss: float = 0.0
     sharpness: float = 30.0
 
-    def paint(self, points: Float32, noise: Float32) -> Float32:
+    def paint(self, points: Floats, noise: Floats) -> Floats:
         """Return the colours (N, 3) at points (N, 3), in units."""
         share = self.pattern((points / np.float32(self.period)).astype(np.float32), noise)[:, None]
         return (self.colours[0] + share * (self.colours[1] - self.colours[0])).astype(np.float32)
@@ -88,7 +88,7 @@ def draw_material(rng: np.random.Generator, *, glosses: bool = True) -> Material
     return Material(colours, pattern, period, float(gloss) if is_glossy and glosses else 0.0, float(sharpness))
 
 
-def draw_noise(rng: np.random.Generator) -> Float32:
+def draw_noise(rng: np.random.Generator) -> Floats:
     """Return noise for patterns, which repeats after some units."""
     return make_noise(rng, 256, 1.1, 3.0)
 

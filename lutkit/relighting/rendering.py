@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lutkit.colour.srgb import encode_srgb
-from lutkit.relighting.ground import EXTENT, Float32, Ground, make_noise
+from lutkit.relighting.ground import EXTENT, Floats, Ground
 from lutkit.relighting.lights import Light
-from lutkit.relighting.materials import Material, draw_material, draw_noise, stay_plain
-from lutkit.relighting.solids import Ball, Block, Frustum, Shape, Solid
+from lutkit.relighting.materials import Material, stay_plain
+from lutkit.relighting.solids import Solid
 
 SAMPLES = 2
 """Rays per pixel, along each side."""
@@ -27,7 +27,6 @@ LIFT = 2e-3
 """Units by which points are lifted off their surface before it is asked what shades them."""
 SKY_DIRECTIONS = 12
 """How many directions tell how much of the sky a point sees."""
-_GROUND_NODES = 256
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ class Camera:
         sin, cos = np.sin(np.radians(self.elevation)), np.cos(np.radians(self.elevation))
         return np.array([[1, 0, 0], [0, -sin, -cos], [0, cos, -sin]])
 
-    def rays(self, side: int) -> Float32:
+    def rays(self, side: int) -> Floats:
         """Return directions (side * side, 3) through the pixels' centres, row by row; depth 1 each: not unit vectors."""
         places = ((np.arange(side) + 0.5) / side - 0.5) * self.width / self.distance
         down, across = np.meshgrid(places, places, indexing="ij")
@@ -98,7 +97,7 @@ class Stage:
     ground_material: Material
     bodies: Sequence[Body]
     camera: Camera
-    noise: Float32
+    noise: Floats
     ambience: float = 0.16
     exposure: float = 1.0
 
@@ -125,15 +124,15 @@ class Surface:
 
     stage: Stage
     side: int
-    depth: Float32
-    distances: Float32
-    normals: Float32
-    points: Float32 = field(repr=False)
-    facing: Float32 = field(repr=False)
-    colours: Float32 = field(repr=False)
-    gloss: Float32 = field(repr=False)
-    sharpness: Float32 = field(repr=False)
-    sky: Float32 = field(repr=False)
+    depth: Floats
+    distances: Floats
+    normals: Floats
+    points: Floats = field(repr=False)
+    facing: Floats = field(repr=False)
+    colours: Floats = field(repr=False)
+    gloss: Floats = field(repr=False)
+    sharpness: Floats = field(repr=False)
+    sky: Floats = field(repr=False)
 
     @property
     def nbytes(self) -> int:
@@ -167,7 +166,7 @@ class Surface:
         return (encode_srgb(bent) * 255 + 0.5).astype(np.uint8)
 
 
-def bend_shoulder(light: Float32) -> Float32:
+def bend_shoulder(light: Floats) -> Floats:
     """Return light with its highlights bent towards 1, which they never pass: straight up to a half, as film does."""
     over = np.maximum(light - 0.5, 0)
     return np.minimum(light, 0.5) + 0.5 * (1 - np.exp(-2 * over))
@@ -201,7 +200,7 @@ def trace(stage: Stage, side: int) -> Surface:
         own = points[mine]
         if number >= 0:
             solid = stage.bodies[number].solid
-            own = solid.to_local(own) * np.float32(solid.radii)
+            own = solid.to_local(own) * np.array(solid.radii, np.float32)
         colours[mine] = material.paint(own, stage.noise)
         gloss[mine], sharpness[mine] = material.gloss, material.sharpness
     low, high = float(middles.min()), float(middles.max())
@@ -220,7 +219,7 @@ def trace(stage: Stage, side: int) -> Surface:
     )
 
 
-def find_lit(stage: Stage, points: Float32, normals: Float32, towards: NDArray[np.float64]) -> NDArray[np.bool_]:
+def find_lit(stage: Stage, points: Floats, normals: Floats, towards: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Return which points (N, 3) of a stage's surfaces a light in a direction (3,) reaches."""
     way = towards.astype(np.float32)
     lit = normals @ way > 0
@@ -232,7 +231,7 @@ def find_lit(stage: Stage, points: Float32, normals: Float32, towards: NDArray[n
     for body in stage.bodies:
         solid = body.solid
         # Only rays that pass through the ball around the solid are worth a closer look.
-        apart = np.float32(solid.centre) - points
+        apart = np.array(solid.centre, np.float32) - points
         along = apart @ way
         near = np.einsum("ij,ij->i", apart, apart) - along * along
         asked = np.flatnonzero(lit & (along > -solid.reach) & (near < solid.reach**2))
@@ -241,7 +240,7 @@ def find_lit(stage: Stage, points: Float32, normals: Float32, towards: NDArray[n
     return lit
 
 
-def _meet_nearest(stage: Stage, rays: Float32) -> tuple[Float32, NDArray[np.int64]]:
+def _meet_nearest(stage: Stage, rays: Floats) -> tuple[Floats, NDArray[np.int64]]:
     """Return the depths (N,) where rays from the camera end, and on which body: its number, -1 for the ground."""
     origin = stage.camera.place.astype(np.float32)
     distances = stage.ground.enter(origin, rays).astype(np.float32)
@@ -254,7 +253,7 @@ def _meet_nearest(stage: Stage, rays: Float32) -> tuple[Float32, NDArray[np.int6
     return distances, owner
 
 
-def _find_normals(stage: Stage, points: Float32, owner: NDArray[np.int64]) -> Float32:
+def _find_normals(stage: Stage, points: Floats, owner: NDArray[np.int64]) -> Floats:
     normals = stage.ground.normals(points)
     for number, body in enumerate(stage.bodies):
         mine = np.flatnonzero(owner == number)
@@ -262,7 +261,7 @@ def _find_normals(stage: Stage, points: Float32, owner: NDArray[np.int64]) -> Fl
     return normals
 
 
-def _see_sky(stage: Stage, points: Float32, normals: Float32) -> Float32:
+def _see_sky(stage: Stage, points: Floats, normals: Floats) -> Floats:
     """Return the share of the sky (N,) that points see past the solids, weighted by the slant of its light."""
     share, total = np.zeros(len(points), np.float32), np.zeros(len(points), np.float32)
     for number in range(SKY_DIRECTIONS):
@@ -277,74 +276,6 @@ def _see_sky(stage: Stage, points: Float32, normals: Float32) -> Float32:
         share += slant * find_lit(flat, points, normals, towards)
         total += np.float32(height)
     return (0.25 + 0.75 * share / total).astype(np.float32)
-
-
-def draw_stage(rng: np.random.Generator) -> Stage:
-    """Draw a scene: a ground, flat or hilly, and 4 to 14 solids on it.
-
-    Parameters
-    ----------
-    rng : numpy.random.Generator
-        Decides on everything; a generator in the same state gives the same scene.
-    """
-    noise = draw_noise(rng)
-    is_hilly = rng.random() < 0.5
-    ground = _draw_ground(rng, is_hilly)
-    camera = Camera(elevation=float(rng.uniform(42, 78)), distance=float(rng.uniform(14, 26)))
-    bodies: list[Body] = []
-    for _ in range(int(rng.integers(4, 15))):
-        bodies += _draw_thing(rng, ground)
-    return Stage(
-        ground,
-        draw_material(rng, glosses=False),
-        bodies,
-        camera,
-        noise,
-        ambience=float(rng.uniform(0.1, 0.22)),
-        exposure=float(rng.uniform(0.85, 1.3)),
-    )
-
-
-def _draw_ground(rng: np.random.Generator, is_hilly: bool) -> Ground:
-    if not is_hilly:
-        return Ground(np.zeros((1, 1), np.float32))
-    hills = make_noise(rng, _GROUND_NODES, rng.uniform(2.4, 3.4), rng.uniform(2, 6))
-    return Ground((hills * np.float32(rng.uniform(0.1, 0.5))).astype(np.float32))
-
-
-def _draw_thing(rng: np.random.Generator, ground: Ground) -> list[Body]:
-    """Return one solid that stands on the ground, or a tree or tower of two."""
-    x, y = rng.uniform(-4.5, 4.5, 2)
-    floor = float(ground.height(np.float32([[x]]), np.float32([[y]]))[0, 0])
-    size = float(np.exp(rng.uniform(np.log(0.3), np.log(1.3))))
-    yaw = float(rng.uniform(0, np.pi))
-    kind = int(rng.integers(6))
-    material = draw_material(rng)
-
-    def stand(shape: Shape, width: float, depth: float, height: float, bottom: float = floor) -> Solid:
-        # A little of it is in the ground, which is not level.
-        sunk = bottom - (0.1 * height if bottom == floor and shape is not _BALL else 0)
-        return Solid(shape, (float(x), float(y), sunk + height), (width, depth, height), yaw)
-
-    if kind == 0:
-        return [Body(stand(_BALL, size, size, size), material)]
-    if kind == 1:
-        wide, deep, high = size * rng.uniform(0.5, 1.2, 3)
-        return [Body(stand(Block(), wide, deep, high), material)]
-    if kind == 2:
-        return [Body(stand(Frustum(1.0), size * 0.7, size * 0.7, size * rng.uniform(0.4, 1.5)), material)]
-    if kind == 3:
-        return [Body(stand(Frustum(rng.uniform(0, 0.6)), size, size, size * rng.uniform(0.7, 1.4)), material)]
-    if kind == 4:
-        wide, long = 0.12 + 0.1 * size, rng.uniform(0.8, 2.5)
-        return [Body(stand(Block(), wide, long, 0.5 * size), material)]
-    high = rng.uniform(0.5, 0.9)
-    trunk = stand(Frustum(0.8), 0.13, 0.13, high)
-    crown = stand(_BALL, 0.8 * size, 0.8 * size, 0.7 * size, floor + 1.6 * high)
-    return [Body(trunk, draw_material(rng, glosses=False)), Body(crown, material)]
-
-
-_BALL = Ball()
 
 
 def make_plain(colour: tuple[float, float, float]) -> Material:

@@ -21,7 +21,8 @@ from lutkit.images import read_picture
 from lutkit.images.expansion import as_gray
 from lutkit.photos import hold_out
 from lutkit.relighting.lights import name_lights
-from lutkit.relighting.rendering import Surface, draw_stage, trace
+from lutkit.relighting.rendering import Surface, trace
+from lutkit.relighting.staging import draw_stage
 from lutkit_runtime.errors import DataError, ImageError
 
 Image8 = NDArray[np.uint8]
@@ -114,20 +115,18 @@ def read_scenes(folder: Path) -> Scenes:
     first, lights = next(iter(lit.items()))
     if len(lights) < 2:
         raise DataError(
-            f"{first} has one light only, {lights[0]}: relighting needs {LIGHT_PREFIX}*{SUFFIX} of two or more"
+            f"{first} has one light only, {', '.join(lights)}: relighting needs {LIGHT_PREFIX}*{SUFFIX} of two or more"
         )
     for scene, own in lit.items():
         _compare_lights(scene, own, first, lights)
     depths = {scene: _find_depth(scene) for scene in lit}
 
     def check_size(path: Path, depth_path: Path) -> Image8:
-        picture = _read_light(path)
-        with_depth = read_depth(depth_path)
-        if picture.shape[:2] != with_depth.shape:
-            sizes = [f"{array.shape[1]}x{array.shape[0]}" for array in (picture, with_depth)]
-            raise DataError(
-                f"{path} is {sizes[0]}, but {depth_path.name} {sizes[1]}: all of a scene must be of one size"
-            )
+        picture, depth = _read_light(path), read_depth(depth_path)
+        (height, width), (rows, columns) = picture.shape[:2], depth.shape[:2]
+        if (height, width) != (rows, columns):
+            what = f"{path} is {width}x{height}, but {depth_path.name} {columns}x{rows}"
+            raise DataError(f"{what}: all of a scene must be of one size")
         return picture
 
     return Scenes(

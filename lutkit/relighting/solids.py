@@ -1,7 +1,7 @@
 """Solids that rays meet: ellipsoids, boxes, cylinders and cones, each standing upright anywhere. Imports NumPy only.
 
 Rays are points `origins` (..., 3) and vectors `directions`, broadcastable to them, of any length; distances are in units
-of that length. Float32 throughout: half the memory traffic.
+of that length. Floats throughout: half the memory traffic.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-Float32 = NDArray[np.float32]
+Floats = NDArray[np.floating]
+"""Float32 throughout; checkers take sums with plain numbers for wider ones."""
 
 NEVER = np.float32(np.inf)
 """Distance of what a ray does not meet."""
@@ -21,11 +22,11 @@ NEVER = np.float32(np.inf)
 class Shape(Protocol):
     """A solid in coordinates of its own, in which it reaches from -1 to 1 along every axis."""
 
-    def meet(self, origins: Float32, directions: Float32) -> tuple[Float32, Float32]:
+    def meet(self, origins: Floats, directions: Floats) -> tuple[Floats, Floats]:
         """Return the distances (N,) where rays (N, 3) enter and leave; entering lies beyond leaving where they miss."""
         ...
 
-    def normals(self, points: Float32) -> Float32:
+    def normals(self, points: Floats) -> Floats:
         """Return vectors (N, 3) that point out of the surface at points on it, of any length."""
         ...
 
@@ -33,7 +34,7 @@ class Shape(Protocol):
 class Ball:
     """The unit ball."""
 
-    def meet(self, origins: Float32, directions: Float32) -> tuple[Float32, Float32]:
+    def meet(self, origins: Floats, directions: Floats) -> tuple[Floats, Floats]:
         """See `Shape`."""
         squared = np.einsum("ij,ij->i", directions, directions)
         # About the point nearest to the middle: the plain quadratic loses digits far away.
@@ -44,7 +45,7 @@ class Ball:
         missed = half < 0
         return np.where(missed, NEVER, nearest - root), np.where(missed, -NEVER, nearest + root)
 
-    def normals(self, points: Float32) -> Float32:
+    def normals(self, points: Floats) -> Floats:
         """See `Shape`."""
         return points
 
@@ -52,14 +53,14 @@ class Ball:
 class Block:
     """The cube."""
 
-    def meet(self, origins: Float32, directions: Float32) -> tuple[Float32, Float32]:
+    def meet(self, origins: Floats, directions: Floats) -> tuple[Floats, Floats]:
         """See `Shape`."""
         inverse = 1 / _avoid_zero(directions)
         one, other = (-1 - origins) * inverse, (1 - origins) * inverse
         low, high = np.minimum(one, other).T, np.maximum(one, other).T
         return np.maximum(np.maximum(low[0], low[1]), low[2]), np.minimum(np.minimum(high[0], high[1]), high[2])
 
-    def normals(self, points: Float32) -> Float32:
+    def normals(self, points: Floats) -> Floats:
         """See `Shape`."""
         away = np.abs(points)
         return np.where(away == away.max(axis=-1, keepdims=True), np.sign(points), 0).astype(np.float32)
@@ -76,7 +77,7 @@ class Frustum:
 
     top: float
 
-    def meet(self, origins: Float32, directions: Float32) -> tuple[Float32, Float32]:
+    def meet(self, origins: Floats, directions: Floats) -> tuple[Floats, Floats]:
         """See `Shape`."""
         x, y, z = np.moveaxis(origins, -1, 0)
         dx, dy, dz = np.moveaxis(directions, -1, 0)
@@ -101,7 +102,7 @@ class Frustum:
         missed &= ~steep
         return np.where(missed, NEVER, entering), np.where(missed, -NEVER, leaving)
 
-    def normals(self, points: Float32) -> Float32:
+    def normals(self, points: Floats) -> Floats:
         """See `Shape`."""
         x, y, z = np.moveaxis(points, -1, 0)
         slope = np.float32((self.top - 1) / 2)
@@ -137,36 +138,44 @@ class Solid:
         """Radius of a ball about the centre that holds the solid."""
         return float(np.linalg.norm(self.radii))
 
-    def enter(self, origins: Float32, directions: Float32) -> Float32:
+    def enter(self, origins: Floats, directions: Floats) -> Floats:
         """Return where rays (N, 3) meet the solid from outside, (N,) float32: a distance above 0, or infinite."""
         entering, leaving = self._meet(origins, directions)
         return np.where((entering < leaving) & (entering > 0), entering, NEVER).astype(np.float32)
 
-    def blocks(self, origins: Float32, directions: Float32) -> NDArray[np.bool_]:
+    def blocks(self, origins: Floats, directions: Floats) -> NDArray[np.bool_]:
         """Return whether rays (N, 3) meet the solid at a distance above 0, even from inside."""
         entering, leaving = self._meet(origins, directions)
         return (entering < leaving) & (leaving > 0)
 
-    def normals(self, points: Float32) -> Float32:
+    def normals(self, points: Floats) -> Floats:
         """Return the unit normals (N, 3) at points on the surface."""
-        local = self.shape.normals(self.to_local(points)) / np.float32(self.radii)
+        local = self.shape.normals(self.to_local(points)) / self._radii
         turned = local @ self._axes
         return turned / np.maximum(np.linalg.norm(turned, axis=-1, keepdims=True), np.float32(1e-12))
 
-    def to_local(self, points: Float32) -> Float32:
+    def to_local(self, points: Floats) -> Floats:
         """Return points (N, 3) in the shape's coordinates."""
-        return (points - np.float32(self.centre)) @ self._axes.T / np.float32(self.radii)
+        return (points - self._centre) @ self._axes.T / self._radii
 
-    def _meet(self, origins: Float32, directions: Float32) -> tuple[Float32, Float32]:
-        turned = (directions @ self._axes.T) / np.float32(self.radii)
+    def _meet(self, origins: Floats, directions: Floats) -> tuple[Floats, Floats]:
+        turned = (directions @ self._axes.T) / self._radii
         return self.shape.meet(self.to_local(origins), np.broadcast_to(turned, origins.shape))
 
     @property
-    def _axes(self) -> Float32:
+    def _centre(self) -> Floats:
+        return np.array(self.centre, np.float32)
+
+    @property
+    def _radii(self) -> Floats:
+        return np.array(self.radii, np.float32)
+
+    @property
+    def _axes(self) -> Floats:
         """Rows: the solid's own axes in the world."""
         cos, sin = np.cos(self.yaw), np.sin(self.yaw)
         return np.array([[cos, sin, 0], [-sin, cos, 0], [0, 0, 1]], np.float32)
 
 
-def _avoid_zero(values: Float32) -> Float32:
+def _avoid_zero(values: Floats) -> Floats:
     return np.where(np.abs(values) < 1e-12, np.float32(1e-12), values)

@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 
 from lutkit.relighting.ground import EXTENT, Ground, make_noise, read_field
 from lutkit.relighting.lights import AZIMUTHS, TEMPERATURES, Light, blackbody_colour, name_lights
-from lutkit.relighting.rendering import Body, Camera, Stage, bend_shoulder, draw_stage, find_lit, make_plain, trace
+from lutkit.relighting.rendering import Body, Camera, Stage, bend_shoulder, find_lit, make_plain, trace
 from lutkit.relighting.solids import Ball, Block, Frustum, Solid
+from lutkit.relighting.staging import draw_stage
 
 FLAT = Ground(np.zeros((1, 1), np.float32))
 NOISE = np.zeros((4, 4), np.float32)
