@@ -6,21 +6,14 @@ Real-Time", TPAMI 2020, section 3.2; layer by layer as released in HuiZeng/Image
 
 from __future__ import annotations
 
-import io
-import logging
-import warnings
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from lutkit_runtime.errors import DataError
-from lutkit_runtime.onnx_graph import Graph, Layer, read_graph
-from lutkit_runtime.onnx_layers import follow_shapes
-from lutkit_runtime.onnx_writer import write_graph
+from lutkit.onnx_export import export_network
 
 THUMBNAIL_SIDE = 256
 WIDTHS = (16, 32, 64, 128, 128)
@@ -157,73 +150,4 @@ def export_onnx(network: nn.Module, side: int = THUMBNAIL_SIDE) -> NDArray[np.ui
     ArtefactError
         Where the network has layers that the runtime does not know.
     """
-    network = network.eval().cpu()
-    buffer = io.BytesIO()
-    levels = {name: logging.getLogger(name).level for name in ("torch.onnx", "onnxscript", "onnx_ir")}
-    try:
-        for name in levels:
-            logging.getLogger(name).setLevel(logging.ERROR)
-        with warnings.catch_warnings(), torch.no_grad():
-            warnings.simplefilter("ignore")
-            program = torch.onnx.export(
-                network,
-                (torch.zeros(1, 3, side, side),),
-                input_names=["thumbnail"],
-                output_names=["values"],
-                dynamo=True,
-                external_data=False,
-                verbose=False,
-            )
-            assert program is not None
-            program.save(buffer)  # type: ignore[arg-type]  # a stream is taken too
-    except ImportError as error:
-        raise DataError(f"writing ONNX files needs {error.name}: pip install 'lutkit[train]'") from error
-    finally:
-        for name, level in levels.items():
-            logging.getLogger(name).setLevel(level)
-    graph = fold_paddings(_name_means(read_graph(buffer.getvalue())))
-    return np.frombuffer(write_graph(graph, follow_shapes(graph)), np.uint8).reshape(-1, 1).copy()
-
-
-def _name_means(graph: Graph) -> Graph:
-    """Return a graph in which the mean over a picture is the layer of that name: torch writes it as a reduction."""
-    layers: list[Layer] = []
-    for layer in graph.layers:
-        source, *names = layer.inputs
-        axes = sorted(int(axis) % 4 for name in names if layer.kind == "ReduceMean" for axis in graph.arrays[name])
-        if axes == [2, 3] and layer.attributes.get("keepdims", 1) == 1:
-            layer = Layer("GlobalAveragePool", (source,), layer.output)
-        layers.append(layer)
-    return replace(graph, layers=tuple(layers))
-
-
-def fold_paddings(graph: Graph) -> Graph:
-    """Return a graph in which convolutions pad what they read, instead of a layer before them, with no array too many.
-
-    A padding that is not of zeros around pictures, or that other layers read, stays.
-    """
-    paddings = {layer.output: (layer.inputs[0], _find_pads(layer, graph)) for layer in graph.layers}
-    layers: list[Layer] = []
-    for layer in graph.layers:
-        source, outer = paddings.get(layer.inputs[0], ("", None))
-        own = layer.attributes.get("pads", (0, 0, 0, 0))
-        if layer.kind == "Conv" and outer and isinstance(own, tuple):
-            pads = tuple(inside + outside for inside, outside in zip(own, outer, strict=True))
-            layer = replace(layer, inputs=(source, *layer.inputs[1:]), attributes={**layer.attributes, "pads": pads})
-        layers.append(layer)
-    read = {graph.output, *(name for layer in layers for name in layer.inputs)}
-    kept = tuple(layer for layer in layers if layer.kind != "Pad" or layer.output in read)
-    read = {name for layer in kept for name in layer.inputs}
-    return replace(graph, layers=kept, arrays={name: array for name, array in graph.arrays.items() if name in read})
-
-
-def _find_pads(layer: Layer, graph: Graph) -> tuple[int, ...] | None:
-    """Return how many zeros a layer puts before and after both axes of pictures; None where it does anything else."""
-    if layer.kind != "Pad" or layer.attributes.get("mode", "constant") != "constant":
-        return None
-    # the result that it reads, lengths, what it fills with, axes: the last two may be missing
-    _, lengths, filling, axes = (*layer.inputs, "", "", "")[:4]
-    pads = graph.arrays.get(lengths, np.zeros(0)).tolist()
-    zeros = not filling or (filling in graph.arrays and not graph.arrays[filling].any())
-    fits = len(pads) == 8 and zeros and not axes and min(pads) >= 0 and not any(pads[:2] + pads[4:6])
-    return (*pads[2:4], *pads[6:]) if fits else None
+    return export_network(network, (1, 3, side, side), "thumbnail", "values")

@@ -17,11 +17,9 @@ from lutkit.bilateral.networks import (  # noqa: E402
     measure_colours,
     start_columns,
 )
-from lutkit.colour.predictor import export_onnx, fold_paddings  # noqa: E402
+from lutkit.colour.predictor import export_onnx  # noqa: E402
 from lutkit_runtime.bilateral import GuideTables, apply_affine  # noqa: E402
-from lutkit_runtime.errors import ArtefactError, DataError  # noqa: E402
-from lutkit_runtime.onnx_graph import Graph, Layer  # noqa: E402
-from lutkit_runtime.onnx_layers import follow_shapes  # noqa: E402
+from lutkit_runtime.errors import DataError  # noqa: E402
 from lutkit_runtime.onnx_network import OnnxNetwork  # noqa: E402
 from lutkit_runtime.ops import GridFusion  # noqa: E402
 
@@ -395,7 +393,7 @@ def test_exported_networks_compute_the_same(sizes, batch_norm):
     file = export_onnx(network, side)
     thumbnail = np.random.default_rng(0).random((1, 3, side, side), np.float32)
     with torch.no_grad():
-        expected = network(torch.from_numpy(thumbnail)).numpy()
+        expected = network.eval()(torch.from_numpy(thumbnail)).numpy()
     runtime = OnnxNetwork(file, "test")
     assert runtime.output_shape == (1, network.terms, spatial, spatial)
     found = [runtime.run(thumbnail)]
@@ -409,46 +407,3 @@ def test_exported_networks_compute_the_same(sizes, batch_norm):
     assert expected.std() > 0.01
     for each in found:
         np.testing.assert_allclose(each, expected, rtol=0, atol=1e-5 * expected.max())
-
-
-def pad_and_convolve(*inputs, mode="constant", **arrays):
-    layers = (
-        Layer("Pad", ("in", "lengths", *inputs), "padded", {"mode": mode}),
-        Layer("Conv", ("padded", "w"), "a", {"pads": (1, 0, 0, 1), "strides": (2, 2)}),
-    )
-    given = {"lengths": np.array([0, 0, 0, 1, 0, 0, 1, 0]), "w": np.ones((5, 3, 3, 3), np.float32), **arrays}
-    return Graph(18, "in", (1, 3, 8, 8), "a", layers, given)
-
-
-ZERO, ONE = np.zeros((), np.float32), np.ones((), np.float32)
-
-
-@pytest.mark.parametrize("graph", [pad_and_convolve(), pad_and_convolve("z", z=ZERO), pad_and_convolve("", "")])
-def test_paddings_become_part_of_convolutions(graph):
-    folded = fold_paddings(graph)
-    assert folded.layers == (Layer("Conv", ("in", "w"), "a", {"pads": (1, 1, 1, 1), "strides": (2, 2)}),)
-    assert folded.arrays.keys() == {"w"} and follow_shapes(folded) == (1, 5, 4, 4)
-
-
-@pytest.mark.parametrize(
-    "graph",
-    [
-        pad_and_convolve(mode="edge"),
-        pad_and_convolve("z", z=ONE),
-        pad_and_convolve("missing"),
-        pad_and_convolve("", "z", z=np.array([2, 3])),
-        pad_and_convolve(lengths=np.array([0, 1, 0, 0, 0, 0, 0, 0])),
-        pad_and_convolve(lengths=np.array([0, 0, 0, 0, 0, 0, -1, 0])),
-        pad_and_convolve(lengths=np.array([0, 0, 1, 1])),
-    ],
-)
-def test_other_paddings_stay_and_are_refused(graph):
-    assert fold_paddings(graph).layers == graph.layers
-    with pytest.raises(ArtefactError, match="it has a layer 'Pad'"):
-        follow_shapes(fold_paddings(graph))
-
-
-def test_a_padding_that_other_layers_read_stays():
-    graph = pad_and_convolve()
-    more = Graph(18, "in", graph.shape, "b", (*graph.layers, Layer("Relu", ("padded",), "b")), graph.arrays)
-    assert [layer.kind for layer in fold_paddings(more).layers] == ["Pad", "Conv", "Relu"]
