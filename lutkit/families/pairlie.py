@@ -71,13 +71,13 @@ COMPILING = msgspec.structs.replace(GRID_RECIPE, steps=2400, validate_every=400)
 
 QUICK = ExposureRecipe(
     flip=0.5,
-    steps=900,
+    steps=1500,
     batch=2,
     crop=64,
-    learning_rate=1e-3,
-    final_rate=2e-5,
+    learning_rate=5e-4,
+    final_rate=1e-5,
     warmup=100,
-    validate_every=150,
+    validate_every=250,
     compiling=COMPILING,
 )
 """Ends within ten minutes on two cores."""

@@ -19,6 +19,9 @@ CLEANING_SHARE = 0.02
 """Learning rate of the network that cleans, as a part of the others': its loss weighs 500 times as much as theirs, and it
 starts where it must end, near what changes nothing."""
 
+REFLECTANCE_SHARE = 0.2
+"""Likewise of reflectance, which starts as local contrast: at the full rate it would forget that at once."""
+
 WATCHED = 16
 """Crops on which training is watched."""
 
@@ -59,11 +62,11 @@ class ExposureObjective:
         return -10 * math.log10(max(self._measure(drawn).item(), 1e-12))
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Return the parameters; those of the cleaning network learn more slowly."""
-        slow = list(self.module.N_net.parameters())
+        """Return the parameters, network by network; two of them learn more slowly."""
         return [
-            {"params": [*self.module.L_net.parameters(), *self.module.R_net.parameters()]},
-            {"params": slow, "share": CLEANING_SHARE},
+            {"params": list(self.module.L_net.parameters())},
+            {"params": list(self.module.R_net.parameters()), "share": REFLECTANCE_SHARE},
+            {"params": list(self.module.N_net.parameters()), "share": CLEANING_SHARE},
         ]
 
     def confine(self) -> None:
