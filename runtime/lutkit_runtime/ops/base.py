@@ -35,7 +35,7 @@ class Kind(enum.Enum):
     COMPANION = "companion"
     """(H, W, size): a picture, or a depth map, that is given beside the picture; uint8, uint16 or float32."""
 
-    PLANES = "planes"
+    PLANES = "set of planes"
     """(H, W, size) float32: what a network makes of every pixel."""
 
 
