@@ -21,6 +21,9 @@ try:
 except ImportError:
     onnxruntime = None
 
+WINDOWED = ("MaxPool", "AveragePool")
+MOVING = ("Concat", "Slice", "Pad", "DepthToSpace", "Resize")
+NEAREST = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
 KEEPING = ("Relu", "LeakyRelu", "Sigmoid", "Tanh")
 
 
@@ -123,7 +126,9 @@ def evaluate(graph: Graph, picture) -> np.ndarray:
 def draw_graphs(draw) -> Graph:
     """Draw networks that branch and join: any layer may read any result before it."""
     rows = draw(st.integers(1, 7))
-    shapes = {"in": (draw(st.integers(1, 2)), draw(st.integers(1, 3)), rows, draw(st.integers(1, 7)))}
+    # OpenCV 5 holds eight channels side by side
+    channels = draw(st.one_of(st.integers(1, 4), st.sampled_from((8, 9, 16))))
+    shapes = {"in": (draw(st.integers(1, 2)), channels, rows, draw(st.integers(1, 7)))}
     layers: list[Layer] = []
     arrays: dict[str, np.ndarray] = {}
 
@@ -134,7 +139,7 @@ def draw_graphs(draw) -> Graph:
 
     def put(kind: str, inputs, shape, **attributes) -> None:
         layers.append(Layer(kind, tuple(inputs), f"result{len(layers)}", attributes))
-        shapes[layers[-1].output] = shape
+        shapes[layers[-1].output] = tuple(shape)
 
     for number in range(draw(st.integers(1, 8))):
         source = draw(st.sampled_from(sorted(shapes)))
@@ -144,15 +149,65 @@ def draw_graphs(draw) -> Graph:
         ]
         kind = draw(
             st.sampled_from(
-                ("Add", "Add", "Conv", "GlobalAveragePool", "Flatten", *KEEPING)
+                ("Add", "Mul", "Conv", "Conv", "GlobalAveragePool", "Flatten", *WINDOWED, *MOVING, *KEEPING)
                 if len(shape) == 4
                 else ("Gemm", "Gemm", "Reshape", "Add", *KEEPING)
             )
         )
-        if kind == "Add":
-            put(kind, draw(st.permutations([source, draw(st.sampled_from(joined))])), shape)
+        if kind in ("Add", "Mul"):
+            other = draw(st.sampled_from(joined))
+            if kind == "Mul" and len(shape) == 4 and draw(st.booleans()):
+                put("Conv", [source, give(random_array(1, shape[1], 1, 1, seed=number))], (shape[0], 1, *shape[2:]))
+                other = layers[-1].output
+            put(kind, draw(st.permutations([source, other])), shape)
+        elif kind in WINDOWED:
+            kernel, strides = ([draw(st.integers(1, most)) for _ in range(2)] for most in (4, 3))
+            pads = [draw(st.integers(0, kernel[axis % 2] - 1)) for axis in range(4)]
+            ceil = draw(st.booleans())
+            counted = kind == "AveragePool" and not ceil and draw(st.booleans())
+            room = [shape[2 + axis] + pads[axis] + pads[axis + 2] - kernel[axis] for axis in range(2)]
+            lengths = [
+                (-(-each // stride) if ceil else each // stride) + 1 for each, stride in zip(room, strides, strict=True)
+            ]
+            begins = [(length - 1) * stride for length, stride in zip(lengths, strides, strict=True)]
+            assume(min(room) >= 0 and all(begins[axis] < shape[2 + axis] + pads[axis] for axis in range(2)))
+            fields = {
+                "kernel_shape": tuple(kernel),
+                "strides": tuple(strides),
+                "pads": tuple(pads),
+                "ceil_mode": int(ceil),
+            }
+            put(kind, [source], (*shape[:2], *lengths), **fields, **({"count_include_pad": 1} if counted else {}))
+        elif kind == "Concat":
+            beside = [other for other, its in shapes.items() if (its[0], its[2:]) == (shape[0], shape[2:])]
+            chosen = [source, *draw(st.lists(st.sampled_from(beside), min_size=1, max_size=3))]
+            put(kind, chosen, (shape[0], sum(shapes[each][1] for each in chosen), *shape[2:]), axis=1)
+        elif kind == "Slice":
+            first = draw(st.integers(0, shape[1] - 1))
+            end = draw(st.integers(first + 1, shape[1]))
+            put(
+                kind,
+                [source, *(give(np.array([each])) for each in (first, end, 1))],
+                (shape[0], end - first, *shape[2:]),
+            )
+        elif kind == "Pad":
+            mode = draw(st.sampled_from(("constant", "reflect")))
+            most = [3 if mode == "constant" else min(3, length - 1) for length in shape[2:]]
+            pads = [draw(st.integers(0, most[axis % 2])) for axis in range(4)]
+            lengths = give(np.array([0, 0, *pads[:2], 0, 0, *pads[2:]]))
+            put(kind, [source, lengths], (*shape[:2], shape[2] + sum(pads[::2]), shape[3] + sum(pads[1::2])), mode=mode)
+        elif kind == "DepthToSpace":
+            side = draw(st.sampled_from((1, 2, 3)))
+            assume(shape[1] % side**2 == 0)
+            spread = (shape[0], shape[1] // side**2, shape[2] * side, shape[3] * side)
+            put(kind, [source], spread, blocksize=side, mode="CRD")
+        elif kind == "Resize":
+            factors = [1, 1, draw(st.integers(1, 3)), draw(st.integers(1, 3))]
+            lengths = [length * factor for length, factor in zip(shape, factors, strict=True)]
+            assume(max(lengths[2:]) < 40)
+            put(kind, [source, "", give(np.array(factors, np.float32))], lengths, **NEAREST)
         elif kind == "Conv":
-            outputs = draw(st.integers(1, 3))
+            outputs = draw(st.one_of(st.integers(1, 3), st.sampled_from((8, 11))))
             kernel, strides, dilations = ([draw(st.integers(1, most)) for _ in range(2)] for most in (3, 2, 2))
             reach = [(length - 1) * dilation + 1 for length, dilation in zip(kernel, dilations, strict=True)]
             pads = [draw(st.integers(0, reach[axis % 2] - 1)) for axis in range(4)]
@@ -205,7 +260,15 @@ JOINING = (
     Layer("Gemm", ("row", "m", "c"), "mixed", {"alpha": 1.0, "beta": 1.0, "transA": 0, "transB": 1}),
     Layer("Reshape", ("mixed", "r"), "whole"),
     Layer("Add", ("planes", "whole"), "sum"),
-    Layer("Relu", ("sum",), "result"),
+    Layer("Slice", ("sum", "1", "5", "1"), "four"),
+    Layer("DepthToSpace", ("four",), "one", {"blocksize": 2, "mode": "CRD"}),
+    Layer("AveragePool", ("one",), "means", {"kernel_shape": (2, 2), "pads": (0, 0, 1, 1), "count_include_pad": 1}),
+    Layer("Pad", ("means", "p"), "padded", {"mode": "reflect"}),
+    Layer("MaxPool", ("padded",), "most", {"kernel_shape": (3, 3), "strides": (4, 2), "ceil_mode": 1}),
+    Layer("Mul", ("planes", "most"), "weighed"),
+    Layer("Concat", ("weighed", "sum"), "both", {"axis": 1}),
+    Layer("Resize", ("both", "", "f"), "wide", NEAREST),
+    Layer("Tanh", ("wide",), "result"),
 )
 ARRAYS = {
     "w": random_array(5, 3, 3, 3),
@@ -213,9 +276,13 @@ ARRAYS = {
     "m": random_array(5, 5, seed=2),
     "c": random_array(5, seed=3),
     "r": np.array([1, 5, 1, 1]),
+    "1": np.array([1]),
+    "5": np.array([5]),
+    "p": np.array([0, 0, 1, 0, 0, 0, 1, 0]),
+    "f": np.array([1, 1, 1, 2], np.float32),
 }
 JOINED = make_graph(*JOINING, **ARRAYS)
-FILE = write_graph(JOINED, (1, 5, 2, 2))
+FILE = write_graph(JOINED, follow_shapes(JOINED))
 
 
 @pytest.mark.parametrize("order", [("planes", "numbers"), ("numbers", "planes")])
@@ -415,20 +482,22 @@ def test_any_change_of_what_layers_read_and_say_is_refused_or_runs(data):
     for _ in range(data.draw(st.integers(1, 3))):
         number = data.draw(st.integers(0, len(layers) - 1))
         layer = layers[number]
-        inputs = tuple(data.draw(st.lists(st.sampled_from(NAMES), min_size=1, max_size=3)))
+        inputs = tuple(data.draw(st.lists(st.sampled_from(NAMES), min_size=1, max_size=4)))
         numbers = st.one_of(
             st.integers(-3, 9), st.sampled_from((1.0, 0.0)), st.lists(st.integers(-1, 4), max_size=4).map(tuple)
         )
-        names = st.sampled_from(("alpha", "axis", "beta", "group", "pads", "strides", "transA", "transB"))
+        names = st.sampled_from(sorted(set[str]().union(*(known.attributes for known in LAYERS.values()))))
         layers[number] = Layer(
             data.draw(st.sampled_from((layer.kind, *LAYERS))),
             data.draw(st.sampled_from((layer.inputs, inputs))),
             layer.output,
-            {**layer.attributes, **data.draw(st.dictionaries(names, numbers, max_size=1))},
+            {**layer.attributes, **data.draw(st.dictionaries(names, numbers, max_size=2))},
         )
     order = data.draw(st.permutations(layers)) if data.draw(st.booleans()) else layers
     arrays = {**ARRAYS, "r": data.draw(st.sampled_from(([1, 5, 1, 1], [1, -1], [5, 1], [20], [0, 5])))}
     arrays["r"] = np.array(arrays["r"])
+    if data.draw(st.booleans()):
+        arrays["p"] = np.array(data.draw(st.lists(st.integers(0, 3), min_size=8, max_size=8)))
     output = data.draw(st.sampled_from(("result", *NAMES)))
     check_refused_or_runs(write_graph(Graph(13, "in", (1, 3, 4, 4), output, tuple(order), arrays), (1, 5, 2, 2)))
 
