@@ -12,7 +12,7 @@ from lutkit.cli.options import PATH, LazyChoice, examples, overwrite_option
 
 NETWORK_SUFFIXES = frozenset({".pth", ".pt", ".npz", ".safetensors"})
 """What holds networks rather than tables."""
-NETWORK_KINDS = frozenset({"mulut", "sr-lut"})
+NETWORK_KINDS = frozenset({"mulut", "sr-lut", "pairlie"})
 """Kinds whose networks become a run folder, to be transferred; of others such files hold the model itself."""
 
 
@@ -32,13 +32,20 @@ def _list_kinds() -> Iterable[str]:
         "lutkit import TinyLUT_LUT --as tinylut -o tinylut.h5",
         "lutkit import LUTs/ShiftLUT_sr_s0_int --as shiftlut -o shiftlut.h5",
         "lutkit import LUTs.pth classifier.pth --as adaptive-3dlut -o retouch.h5",
+        "lutkit import PairLIE.pth --as pairlie -o runs/lowlight",
         "lutkit import look.cube --as cube -o look.h5",
         "lutkit import shots.ccc --as ocio --correction shot-7 -o look.h5",
     ),
 )
 @click.argument("sources", nargs=-1, required=True, type=PATH, metavar="SOURCE...")
 @click.option("--as", "kind", type=LazyChoice("kind", _list_kinds), required=True, help="What the source is.")
-@click.option("-o", "--output", type=PATH, required=True, help="Artefact to write (.h5); for networks, run folder.")
+@click.option(
+    "-o",
+    "--output",
+    type=PATH,
+    required=True,
+    help="Artefact to write (.h5); for networks, run folder. pairlie takes either.",
+)
 @click.option("--pattern", "patterns", multiple=True, help="Published name, or NAME=ROW,COLUMN:ROW,COLUMN:...")
 @click.option("--scale", type=click.IntRange(min=1), help="Enlargement; default: what the table's shape says.")
 @click.option(
@@ -83,7 +90,8 @@ def command(
     from lutkit_runtime.artefact import write_artefact
     from lutkit_runtime.program import Colour
 
-    if len(sources) == 1 and sources[0].suffix.lower() in NETWORK_SUFFIXES and kind in NETWORK_KINDS:
+    is_network = len(sources) == 1 and sources[0].suffix.lower() in NETWORK_SUFFIXES and kind in NETWORK_KINDS
+    if is_network and not (kind == "pairlie" and output.suffix == ".h5"):
         if patterns or scale or interval is not None or compat or colour_space or interpolation or correction:
             raise click.UsageError("networks tell pattern and scale themselves; --interval belongs to lutkit transfer")
         _import_network(kind, sources[0], output, task, overwrite=overwrite)
@@ -128,6 +136,14 @@ def _import_network(kind: str, source: Path, folder: Path, task: str | None, *, 
     from lutkit.formats.networks import import_network
     from lutkit.run import Run
 
+    if kind == "pairlie":
+        from lutkit.formats.pairlie_networks import import_run
+
+        if task is not None:
+            raise click.UsageError("pairlie is for low light: leave --task out")
+        import_run(source, Run(folder), overwrite=overwrite)
+        click.echo(f"{folder}: networks of pairlie; next: lutkit transfer {folder} --data DIR, or --exact", err=True)
+        return
     model = import_network(kind, source, Run(folder), task=task, overwrite=overwrite).model
     click.echo(
         f"{folder}: networks of {kind}, {model.stages} stage(s), scale {model.scale}; next: lutkit transfer {folder}",

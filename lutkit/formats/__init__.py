@@ -17,6 +17,7 @@ IMPORTERS: dict[str, str] = {
     "tinylut": "lutkit.formats.tinylut_tables:import_tables",
     "shiftlut": "lutkit.formats.shiftlut_tables:import_tables",
     "adaptive-3dlut": "lutkit.formats.adaptive_networks:import_model",
+    "pairlie": "lutkit.formats.pairlie_networks:import_model",
     "cube": "lutkit.formats.colour_luts:import_cube",
     "hald": "lutkit.formats.colour_luts:import_hald",
     "ocio": "lutkit.formats.colour_luts:import_ocio",

@@ -14,17 +14,19 @@ from tqdm import tqdm
 
 from lutkit.bilateral.compiling import Answered, learn_answers
 from lutkit.bilateral.lit import LitModel, LitModule, illuminate
+from lutkit.bilateral.model import COLOURS
 from lutkit.bilateral.workbench import fill_program, read_values
 from lutkit.colour.pairs import gather_pictures
-from lutkit.colour.predictor import export_onnx
 from lutkit.configuration import AnyConfig
 from lutkit.evaluate import Pair
+from lutkit.families.hdrnet import SIDE
 from lutkit.families.pairlie import NETWORK, PREDICTOR, build_compiled, build_exact
 from lutkit.lowlight.exposures import Exposures, find_scene_pairs, gather_exposures
 from lutkit.lowlight.networks import RetinexNetwork
 from lutkit.lowlight.objective import ExposureObjective
 from lutkit.lowlight.start import start_near_identity
 from lutkit.network_workbench import Compiled, Materials, NetworkWorkbench
+from lutkit.onnx_export import export_network
 from lutkit.photos import GENERATED_NOTE
 from lutkit.workbench import FinetuneJob, Training, Watch
 from lutkit_runtime.errors import DataError
@@ -75,7 +77,7 @@ class LowLightWorkbench(NetworkWorkbench):
 
     def keep(self, network: torch.nn.Module, config: AnyConfig) -> tuple[Program, dict[str, NDArray[Any]]]:
         """Return the program that runs the networks at every pixel."""
-        graph = export_onnx(network, (1, 3, NOMINAL_SIDE, NOMINAL_SIDE))
+        graph = export_network(network, (1, 3, NOMINAL_SIDE, NOMINAL_SIDE))
         return build_exact(config.model, graph_bytes=len(graph)), {NETWORK: graph}
 
     def compile(
@@ -117,7 +119,7 @@ class LowLightWorkbench(NetworkWorkbench):
             watch=watch,
         )
         assert isinstance(model.module, LitModule)
-        graph, coding = export_onnx(model.module.network), TableCoding(storage)
+        graph, coding = export_network(model.module.network, (1, COLOURS, SIDE, SIDE)), TableCoding(storage)
         skeleton = build_compiled(
             config.model,
             graph_bytes=len(graph),

@@ -16,12 +16,12 @@ from tqdm import tqdm
 from lutkit.bilateral.compiling import Answered, learn_answers
 from lutkit.bilateral.model import BilateralModel, BilateralModule
 from lutkit.bilateral.workbench import fill_program, read_values
-from lutkit.colour.predictor import export_onnx
 from lutkit.configuration import AnyConfig
 from lutkit.evaluate import Pair, mean_finite_psnr, score_pairs
 from lutkit.families.hdrnet import PREDICTOR, SIDE
 from lutkit.families.s3net import CHANNELS, MULTIPLE, NETWORK, build_compiled, build_exact
 from lutkit.network_workbench import Compiled, Materials, NetworkWorkbench
+from lutkit.onnx_export import export_network
 from lutkit.photos import VALIDATION_PHOTOS
 from lutkit.recipe import RelightingRecipe
 from lutkit.relighting.networks import RelightingNetwork
@@ -101,7 +101,7 @@ class RelightingWorkbench(NetworkWorkbench):
 
     def keep(self, network: torch.nn.Module, config: AnyConfig) -> tuple[Program, dict[str, NDArray[Any]]]:
         """Return the program that runs the network on all of a picture."""
-        graph = export_onnx(network, (1, CHANNELS, 2 * MULTIPLE, 2 * MULTIPLE))
+        graph = export_network(network, (1, CHANNELS, 2 * MULTIPLE, 2 * MULTIPLE))
         return build_exact(config.model, graph_bytes=len(graph)), {NETWORK: graph}
 
     def compile(
@@ -128,7 +128,7 @@ class RelightingWorkbench(NetworkWorkbench):
             watch=watch,
         )
         assert isinstance(model.module, BilateralModule)
-        graph, coding = export_onnx(model.module.network, (1, CHANNELS, SIDE, SIDE)), TableCoding(storage)
+        graph, coding = export_network(model.module.network, (1, CHANNELS, SIDE, SIDE)), TableCoding(storage)
         skeleton = build_compiled(config.model, graph_bytes=len(graph), columns=coding, curves=coding, result=coding)
         return Compiled(fill_program(skeleton, read_values(model), {PREDICTOR: graph}), agreement)
 
