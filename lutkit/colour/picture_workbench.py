@@ -253,4 +253,4 @@ def score(restore: Restore, pairs: Sequence[Pair], config: AnyConfig) -> float:
 
 def apply_here(model: Model) -> Restore:
     """Return what applies a model with the threads that torch may use."""
-    return lambda image: model.apply(image, threads=torch.get_num_threads())
+    return lambda image, **companions: model.apply(image, threads=torch.get_num_threads(), **companions)
