@@ -6,6 +6,7 @@ what was understood of it: given a hostile one, it may end the process.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
@@ -22,6 +23,8 @@ from lutkit_runtime.onnx_spelling import spell_out
 from lutkit_runtime.onnx_writer import write_graph
 
 MAX_NETWORK_BYTES = 256 << 20
+MAX_VALUES_OF_PIXEL = 1 << 14
+"""Values that flow between the layers of a network that sees every pixel, for each of them."""
 
 
 class OnnxNetwork:
@@ -109,7 +112,13 @@ class ResizableNetwork:
         Raises ArtefactError where it does not fit the network, or would cost more than the network in a file may.
         """
         try:
-            return trace_shapes(replace(self._graph, shape=shape))[self._graph.output]
+            shapes = trace_shapes(replace(self._graph, shape=shape))
+            values = sum(map(math.prod, shapes.values())) // math.prod(shape[2:])
+            if values > MAX_VALUES_OF_PIXEL:
+                raise ArtefactError(
+                    f"its layers make {values} values of every pixel; {MAX_VALUES_OF_PIXEL} are allowed"
+                )
+            return shapes[self._graph.output]
         except ArtefactError as problem:
             sides = "x".join(map(str, shape[:1:-1]))
             raise ArtefactError(

@@ -140,7 +140,17 @@ def test_the_worked_pixel(
 
 
 def test_the_bounds_in_the_document_are_those_of_the_code(text: str) -> None:
-    from lutkit_runtime import artefact, axis_tables, lattice, onnx_layers, ops, pattern, seal, table_coding
+    from lutkit_runtime import (
+        artefact,
+        axis_tables,
+        lattice,
+        onnx_layers,
+        onnx_network,
+        ops,
+        pattern,
+        seal,
+        table_coding,
+    )
     from lutkit_runtime.ops import (
         add,
         axis_lookup,
@@ -224,6 +234,7 @@ def test_the_bounds_in_the_document_are_those_of_the_code(text: str) -> None:
         assert f"`{field}` (1 to {network.MAX_MULTIPLE})" in flat
     assert f"their corners at multiples of {network.TILE_SIDE} pixels" in flat
     assert f"a picture of {network.TRIAL_SIDE} x {network.TRIAL_SIDE} pixels" in flat
+    assert "more than 2^14 values of every pixel" in flat and onnx_network.MAX_VALUES_OF_PIXEL == 2**14
     assert f"Entry i of {illuminate.ENTRIES} is (i / {illuminate.ENTRIES - 1})^({illuminate.ROOT} gamma)" in flat
     assert (table_coding.LARGEST_VALUE, colour_matrix.MAX_COEFFICIENT) == (10.0**30, 10.0**6)
     older = range(seal.OLDEST_SCHEMA, seal.SCHEMA)

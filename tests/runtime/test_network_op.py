@@ -313,13 +313,13 @@ RELU = Layer("Relu", ("in",), "out")
                 Layer("Reshape", ("row", "shape"), "out"),
                 arrays={"flat": np.array([1, 192], np.int64), "shape": np.array([1, 3, 8, 8], np.int64)},
             ),
-            "takes no 128x128 pixels",
+            "takes no 64x64 pixels",
         ),
         (
             write_layers(  # keeps a single pixel, and shrinks all else
                 Layer("GlobalAveragePool", ("in",), "out"), taken=(1, 3, 1, 1), given=(1, 3, 1, 1)
             ),
-            "changes the size of a picture of 128x128",
+            "changes the size of a picture of 64x64",
         ),
         (np.zeros((40, 1), np.uint8), "cannot be used"),
         (write_layers(Layer("Loop", ("in",), "out")), "a layer 'Loop'"),
@@ -352,10 +352,17 @@ def test_sides_that_are_no_multiples_are_refused_where_a_network_needs_them():
                 (np.zeros((200_000, 3, 1, 1), np.float32), np.zeros((3, 200_000, 1, 1), np.float32)),
                 (np.zeros(200_000, np.float32), np.zeros(3, np.float32)),
             ).write(1, 1),
-            "takes no 128x128 pixels",
+            "takes no 64x64 pixels",
+        ),
+        (
+            Convolutions(
+                (np.zeros((9_000, 3, 1, 1), np.float32), np.zeros((3, 9_000, 1, 1), np.float32)),
+                (np.zeros(9_000, np.float32), np.zeros(3, np.float32)),
+            ).write(1, 1),
+            "its layers make 18009 values of every pixel; 16384 are allowed",
         ),
     ],
-    ids=["a huge picture", "a single pixel of many channels"],
+    ids=["a huge picture", "a single pixel of many channels", "a little too many channels"],
 )
 @pytest.mark.parametrize("reach", [0, None])
 def test_networks_that_would_take_all_memory_are_refused_at_once(table, told, reach):
@@ -396,8 +403,14 @@ LIGHT = Illuminate(reflectance="one", illumination="image", gamma="strength", ou
             (PLANES, msgspec.structs.replace(SELECT, planes=(0, 1, 4))),
             r"selects the planes (0, 1, 4), but 'planes' has 4",
         ),
-        ((msgspec.structs.replace(SELECT, input="image"),), "reads 'image', which is a picture; a set of planes is needed"),
-        ((PLANES, SELECT, msgspec.structs.replace(LIGHT, reflectance="planes")), "reads 'planes', which is a set of planes"),
+        (
+            (msgspec.structs.replace(SELECT, input="image"),),
+            "reads 'image', which is a picture; a set of planes is needed",
+        ),
+        (
+            (PLANES, SELECT, msgspec.structs.replace(LIGHT, reflectance="planes")),
+            "reads 'planes', which is a set of planes",
+        ),
         (
             (PLANES, SELECT, msgspec.structs.replace(LIGHT, gamma="image")),
             "reads 'image', which is a picture; a scalar",

@@ -18,7 +18,7 @@ MAX_MULTIPLE = 1024
 MAX_PLANES = 64
 TILE_SIDE = 256
 """Pixels of a tile that is computed at once, without what is read around it: a hundred planes of it take 26 MB."""
-TRIAL_SIDE = 128
+TRIAL_SIDE = 64
 """Pixels of a picture for which a network may cost no more than a predictor's: a file can say any size."""
 
 Float32 = NDArray[np.float32]
