@@ -181,12 +181,15 @@ class ExposureRecipe(Schedule, frozen=True, forbid_unknown_fields=True, kw_only=
         Pictures with a longer side are reduced to it when they are read; 0 keeps them.
     compiling : ColourRecipe
         How the grids of the compiled form learn what the networks answer.
+    answers : int
+        Dark pictures, at most, to which they learn the networks' answers.
     """
 
     crop: int
     compiling: ColourRecipe
     flip: float = 0.0
     longest_side: int = 640
+    answers: int = 96
 
     def validate(self) -> None:
         """Raise DataError where a number is out of range."""
@@ -198,6 +201,8 @@ class ExposureRecipe(Schedule, frozen=True, forbid_unknown_fields=True, kw_only=
             raise DataError(
                 f"recipe has flip = {self.flip} and longest_side = {self.longest_side}; 0 to 1, and 0 or more, are needed"
             )
+        if self.answers < 1:
+            raise DataError(f"recipe has answers = {self.answers}; it must be at least 1")
 
 
 SMALLEST_CROP = 8

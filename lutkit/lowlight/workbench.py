@@ -37,8 +37,14 @@ from lutkit_runtime.table_coding import Storage, TableCoding
 NOMINAL_SIDE = 32
 """Of the pictures for which the network's file is written; other sizes are derived."""
 
+HELD_OUT_ANSWERS = 8
+"""Pictures on which it is watched how closely the grids follow the networks."""
+
 PARTS_WEIGHT = 0.25
 """Of the errors of reflectance and illumination beside that of the picture that they make."""
+
+
+Reader = Callable[[], NDArray[np.uint8]]
 
 
 class LowLightWorkbench(NetworkWorkbench):
@@ -138,15 +144,18 @@ class LowLightWorkbench(NetworkWorkbench):
         return pictures.source, pictures.pairs, pictures.description, pictures.pairs_description
 
 
+def spread(pictures: Sequence[Reader], most: int) -> list[Reader]:
+    """Return so many pictures at most, at equal distances in their order."""
+    return [pictures[round(number)] for number in np.linspace(0, len(pictures) - 1, min(most, len(pictures)))]
+
+
 def _light(parts: torch.Tensor, gamma: float) -> torch.Tensor:
     """Return the picture (3, H, W) of reflectance and root of the illumination, (4, H, W)."""
     return illuminate(parts[:3], parts[3:], gamma)
 
 
 @torch.no_grad()
-def _ask(
-    network: RetinexNetwork, pictures: Sequence[Callable[[], NDArray[np.uint8]]], watch: Watch, what: str
-) -> list[Answered]:
+def _ask(network: RetinexNetwork, pictures: Sequence[Reader], watch: Watch, what: str) -> list[Answered]:
     """Return what the networks answer to pictures: reflectance and the fourth root of the illumination."""
     answered: list[Answered] = []
     for read in tqdm(pictures, desc=what, unit="picture", disable=not watch.show_progress, leave=False):
