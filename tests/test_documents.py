@@ -106,26 +106,41 @@ def read_table(page: str, first: str) -> list[list[str]]:
     return cells[1:]
 
 
+def list_fields(config, under="") -> dict[str, object]:
+    """Return the fields of a configuration; those of a record within it as `record.field`, the record itself as well."""
+    fields = {}
+    for field in config.__struct_fields__:
+        value = getattr(config, field)
+        fields[f"{under}{field}"] = value
+        if isinstance(value, msgspec.Struct):
+            fields |= list_fields(value, f"{under}{field}.")
+    return fields
+
+
 @pytest.mark.parametrize("name", FAMILIES)
 def test_the_table_of_a_familys_configuration_says_what_its_defaults_are(name):
     """Every field but the task has a row; a cell holds the default, and what `quick` has in its place."""
     family = find_family(name)
-    quick = family.configure("quick", None)
+    defaults, quick = list_fields(family.defaults), list_fields(family.configure("quick", None))
     seen = set()
     for first, cell, _ in read_table(f"families/{name}.md", "field of `model`"):
         shown, _, aside = cell.partition(";")
-        plain, among = re.split(r" \(", shown)[0].strip("`"), re.fullmatch(r" (\S+) with `quick`", aside)
-        for field in re.findall(r"`(\w+)`", first):
+        plain, among = re.split(r" \(", shown)[0].strip("`"), re.fullmatch(r" (\S.*) with `quick`", aside)
+        for field in re.findall(r"`([\w.]+)`", first):
             seen.add(field)
-            default = msgspec.to_builtins(getattr(family.defaults, field))
+            if isinstance(defaults[field], msgspec.Struct):
+                assert plain == "as below", field
+                continue
+            default = msgspec.to_builtins(defaults[field])
             assert plain in (default, json.dumps(default), f"{default:g}" if isinstance(default, float) else None), (
                 field
             )
             if among:
-                assert among[1].strip("`") == f"{getattr(quick, field)}".removesuffix(".0"), field
+                assert among[1].strip("`()[]") == f"{quick[field]}".removesuffix(".0").strip("()"), field
+                assert quick[field] != defaults[field], field
             else:
-                assert not aside and getattr(quick, field) == getattr(family.defaults, field), field
-    assert seen | {"task", "scale"} == set(family.defaults.__struct_fields__) | {"scale"}
+                assert not aside and quick[field] == defaults[field], field
+    assert seen | {"scale"} == {field for field in defaults if field.split(".")[-1] != "task"} | {"scale"}
 
 
 @pytest.mark.parametrize(
@@ -140,6 +155,37 @@ def test_the_table_of_a_familys_recipes_says_what_the_presets_are(name, left_out
         for preset, cell in zip(("quick", "paper", "finetune"), cells, strict=True):
             assert cell.replace(" ", "") == say(getattr(presets[preset], field)).replace(" ", ""), (field, preset)
     assert {first.strip("`") for first, *_ in rows} == set(presets["quick"].__struct_fields__) - left_out
+
+
+@pytest.mark.parametrize("name", ["pairlie", "s3net"])
+def test_the_tables_of_recipes_of_networks_and_their_grids_say_what_the_presets_are(name):
+    """`finetune` and what networks are compiled by are recipes for colours; the page names the fields that count there."""
+    presets = find_family(name).presets
+    quick, paper, finetune = (presets[key] for key in ("quick", "paper", "finetune"))
+    rows = read_table(f"families/{name}.md", "field of `recipe`")
+    for first, *cells, _ in rows:
+        for recipe, cell in zip((quick, paper), cells, strict=True):
+            value = getattr(recipe, first.strip("`"))
+            assert cell == ("none" if value is None else say(value)), first
+    assert {first.strip("`") for first, *_ in rows} == set(quick.__struct_fields__) - {"compiling"}
+    assert quick.compiling == paper.compiling
+    rows = read_table(f"families/{name}.md", "field of `recipe.compiling`")
+    for first, *cells in rows:
+        for recipe, cell in zip((quick.compiling, finetune), cells, strict=True):
+            assert cell == say(getattr(recipe, first.strip("`"))), first
+    named = {first.strip("`") for first, *_ in rows}
+    silent = {
+        "brightness": (1.0, 1.0),
+        "saturation": (1.0, 1.0),
+        "smoothness": 0.0,
+        "monotonicity": 0.0,
+        "average": 0.0,
+    }
+    for recipe in (quick.compiling, finetune):
+        assert {field: getattr(recipe, field) for field in silent} == silent
+    assert named | set(silent) | {"table_rate", "content", "gradient_penalty", "critic_steps"} == set(
+        finetune.__struct_fields__
+    )
 
 
 def find_anchors(page: Path) -> set[str]:
