@@ -422,6 +422,19 @@ def shrink(family: str, **fields: Any) -> Any:
     return msgspec.structs.replace(find_family(family).defaults, **fields)
 
 
+SMALL_GRID = msgspec.structs.replace(
+    find_family("hdrnet").defaults, guide="curves", spatial=4, levels=3, width=2, start="identity"
+)
+"""What networks of full resolution are compiled into."""
+
+
+def learn_briefly(family: str, **fields: Any) -> Schedule:
+    """Return a family's quick recipe with one step of training and one of compiling."""
+    recipe: Any = find_family(family).presets["quick"]
+    compiling = msgspec.structs.replace(recipe.compiling, steps=1, batch=1, validate_every=1)
+    return msgspec.structs.replace(recipe, steps=1, batch=1, warmup=0, validate_every=1, compiling=compiling, **fields)
+
+
 FAMILY_CASES: dict[str, Callable[[], FamilyCase]] = {
     "mulut": lambda: FamilyCase(
         shrink("mulut", patterns=("v", ((0, 0), (1, 2))), stages=2, scale=2, interval=6, width=8), PATCHES
@@ -441,6 +454,16 @@ FAMILY_CASES: dict[str, Callable[[], FamilyCase]] = {
         shrink("rclut", rc=(3, 5), scale=2, interval=6, width=8, window_width=8),
         PATCHES,
         transfers=({}, {"storage": "int8"}, {"diagonal": 1}),
+    ),
+    "pairlie": lambda: FamilyCase(
+        shrink("pairlie", width=4, grid=SMALL_GRID),
+        learn_briefly("pairlie", crop=16),
+        transfers=({}, {"storage": "int8"}, {"exact": True}),
+    ),
+    "s3net": lambda: FamilyCase(
+        shrink("s3net", depths=(1, 1, 1), width=16, grid=SMALL_GRID),
+        learn_briefly("s3net", side=32),
+        transfers=({}, {"storage": "int8"}, {"exact": True}),
     ),
     "tiny-lut": lambda: FamilyCase(
         shrink("tiny-lut", channels=4, scale=2, interval=1, width=4),
