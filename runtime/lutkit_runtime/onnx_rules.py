@@ -1,4 +1,4 @@
-"""Which layers a network may have, and the shape that each makes of those that it reads. Floor 1: imports errors, onnx_graph.
+"""Which layers a network may have, and the shape that each makes of those that it reads. Floor 2: imports errors, onnx_graph.
 
 Where versions of ONNX or of what runs it understand a layer differently, it may not be written that way.
 """

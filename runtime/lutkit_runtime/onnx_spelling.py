@@ -1,4 +1,4 @@
-"""Networks said anew so that every version of OpenCV computes them as they are meant. Floor 1: imports onnx_graph.
+"""Networks said anew so that every version of OpenCV computes them as they are meant. Floor 2: imports onnx_graph.
 
 Each workaround here was found by comparing random networks with what ONNX says of them, in OpenCV 4.10, 4.13 and 5.0.
 """
