@@ -18,26 +18,49 @@ from onnx_teachers import save_blur, save_exposure, save_gamma, save_halving
 from small_training import ONE_THREAD, write_photos
 
 from lutkit.cli import main
-from lutkit.distil import ladder, speed
+from lutkit.distil import cube_rung, ladder, speed
 from lutkit.families import FAMILIES
 from lutkit_runtime import load
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def runner():
     return CliRunner()
 
 
-@pytest.fixture(autouse=True)
-def small_clock(monkeypatch):
+@pytest.fixture(scope="module", autouse=True)
+def small_clock():
     """Time a small picture, once."""
-    for name, value in (("WIDTH", 96), ("HEIGHT", 64), ("ROUNDS", 1)):
-        monkeypatch.setattr(speed, name, value)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in (("WIDTH", 96), ("HEIGHT", 64), ("ROUNDS", 1)):
+            patch.setattr(speed, name, value)
+        yield
+
+
+@pytest.fixture
+def small_cube(monkeypatch):
+    """Fit a small cube, where what it is like does not matter."""
+    monkeypatch.setattr(cube_rung, "SIZE", 5)
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    return write_photos(tmp_path_factory.mktemp("distil-photos"), count=11, side=96)
+    return write_photos(tmp_path_factory.mktemp("distil-photos"), count=11, side=64)
+
+
+@pytest.fixture(scope="module")
+def few(tmp_path_factory):
+    """Folder of photos that are as few and as small as will do; not to be changed."""
+    return write_photos(tmp_path_factory.mktemp("distil-few"), count=3, side=32)
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory, runner, data, small_clock):
+    """Folder of a distillation of a built-in look; not to be changed."""
+    run = tmp_path_factory.mktemp("distil-film") / "run"
+    result = distil(runner, "warm-film", "--data", data, "--to", "cube", "--variants", 1, "--run", run)
+    assert result.exit_code == 0, result.stderr
+    return run
 
 
 def distil(runner, *arguments):
@@ -76,10 +99,8 @@ def test_a_colour_map_stops_at_the_first_rung(tmp_path, runner, data):
     assert report["teacher"]["milliseconds"] > 0 and cube["milliseconds"] > 0
 
 
-def test_a_built_in_look_is_met_to_45_db(tmp_path, runner, data):
-    result = distil(runner, "warm-film", "--data", data, "--to", "cube", "--variants", 1, "--run", tmp_path / "run")
-    assert result.exit_code == 0, result.stderr
-    assert read_report(tmp_path / "run")["rungs"][0]["held_out"]["psnr"] >= 45
+def test_a_built_in_look_is_met_to_45_db(film):
+    assert read_report(film)["rungs"][0]["held_out"]["psnr"] >= 45
 
 
 def test_what_is_no_colour_map_climbs_and_says_why(tmp_path, runner, data):
@@ -93,7 +114,7 @@ def test_what_is_no_colour_map_climbs_and_says_why(tmp_path, runner, data):
         "--to",
         "adaptive-3dlut",
         "--steps",
-        12,
+        3,
         "--variants",
         1,
         "--device",
@@ -146,7 +167,7 @@ def test_every_family_of_the_ladder_can_be_trained_on_pairs():
         assert isinstance(family.presets["quick"], ColourRecipe) and family.configure("quick", None).task == "retouch"
 
 
-def test_sides_follow_what_the_teacher_takes(tmp_path, runner):
+def test_sides_follow_what_the_teacher_takes(tmp_path, runner, small_cube):
     data = tmp_path / "photos"
     data.mkdir()
     for number in range(3):
@@ -181,8 +202,8 @@ def _png(height, width):
     return cv2.imencode(".png", np.zeros((height, width, 3), np.uint8))[1].tobytes()
 
 
-def test_nothing_is_overwritten_unasked(tmp_path, runner, data):
-    options = ("warm-film", "--data", data, "--to", "cube", "--variants", 0)
+def test_nothing_is_overwritten_unasked(tmp_path, runner, few, small_cube):
+    options = ("warm-film", "--data", few, "--to", "cube", "--variants", 0)
     mine = tmp_path / "mine"
     (mine / "pairs").mkdir(parents=True)
     (mine / "pairs" / "note.txt").write_text("mine")
@@ -203,7 +224,7 @@ def test_nothing_is_overwritten_unasked(tmp_path, runner, data):
     assert result.exit_code == 1 and "holds no distillation to go on with" in result.stderr
 
 
-def test_photos_and_the_folder_of_a_distillation_are_kept_apart(tmp_path, runner, data):
+def test_photos_and_the_folder_of_a_distillation_are_kept_apart(tmp_path, runner, small_cube):
     """Pairs would be taken for photos, or photos deleted as the pairs of before."""
     photos = write_photos(tmp_path / "photos", count=3, side=32)
     options = ("warm-film", "--to", "cube", "--variants", 0)
@@ -219,10 +240,9 @@ def test_photos_and_the_folder_of_a_distillation_are_kept_apart(tmp_path, runner
     assert sorted(run.rglob("*")) == kept
 
 
-def test_a_distillation_can_be_applied_but_its_parts_are_no_teacher_and_no_output(tmp_path, runner, data):
-    run = tmp_path / "run"
-    first = ("--data", data, "--to", "cube", "--variants", 0, "--run", run)
-    assert distil(runner, "warm-film", *first).exit_code == 0
+def test_a_distillation_can_be_applied_but_its_parts_are_no_teacher_and_no_output(tmp_path, runner, data, film):
+    run = film
+    first = ("--data", data, "--to", "cube", "--variants", 1, "--run", run)
     applied = runner.invoke(main, ["apply", str(data / "photo5.png"), "-m", str(run), "-o", str(tmp_path / "made.png")])
     assert applied.exit_code == 0 and (tmp_path / "made.png").is_file()
     before = (run / "student.h5").read_bytes()
@@ -235,7 +255,7 @@ def test_a_distillation_can_be_applied_but_its_parts_are_no_teacher_and_no_outpu
     assert (run / "student.h5").read_bytes() == before
 
 
-def test_names_of_photos_may_be_any_bytes(tmp_path, runner):
+def test_names_of_photos_may_be_any_bytes(tmp_path, runner, small_cube):
     photos = write_photos(tmp_path / "photos", count=3, side=32)
     try:
         (photos / "photo0.png").rename(photos / os.fsdecode(b"a\xff.png"))
@@ -248,9 +268,9 @@ def test_names_of_photos_may_be_any_bytes(tmp_path, runner):
     assert "a\ufffd.png" in (run / "report.html").read_text(encoding="utf-8")
 
 
-def test_the_lowest_rung_needs_no_torch(tmp_path, data):
+def test_the_lowest_rung_needs_no_torch(tmp_path, few):
     hide = "import sys; sys.modules['torch'] = None; from lutkit.cli import main; main(prog_name='lutkit')"
-    command = [sys.executable, "-c", hide, "distil", "warm-film", "--data", str(data), "--variants", "0"]
+    command = [sys.executable, "-c", hide, "distil", "warm-film", "--data", str(few), "--variants", "0"]
     environment = {**os.environ, **ONE_THREAD}
     for more, code, said in (
         ("cube", 0, "wrote"),
@@ -279,7 +299,7 @@ def test_wrong_usage(tmp_path, runner):
     assert distil(runner, "sr-x2", "--to", "cube", "--run", tmp_path / "run").exit_code == 1
 
 
-def test_an_interrupted_teacher_leaves_what_can_be_resumed(tmp_path, runner, data, monkeypatch):
+def test_an_interrupted_teacher_leaves_what_can_be_resumed(tmp_path, runner, data, monkeypatch, small_cube):
     from lutkit.distil import pairs
 
     asked = []
