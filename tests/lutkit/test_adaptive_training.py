@@ -7,11 +7,13 @@ import cv2
 import msgspec
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from colour_models import TETRAHEDRAL, make_adaptive
 from small_training import run_lutkit, write_photos
 
 torch = pytest.importorskip("torch")
 
+from lutkit.cli import main  # noqa: E402
 from lutkit.colour.model import AdaptiveModel, AdaptiveModule, flatten_tables, stack_tables, start_tables  # noqa: E402
 from lutkit.colour.objectives import PairedObjective, UnpairedObjective  # noqa: E402
 from lutkit.colour.pairs import gather_pictures  # noqa: E402
@@ -350,20 +352,24 @@ def test_folders_that_are_no_pairs_are_refused(tmp_path, change, told):
         match_pairs(find_pair_folders(tmp_path))
 
 
-def test_the_four_verbs_and_eval_on_the_command_line(tmp_path, pairs):
+def call_lutkit(*arguments):
+    """Run a command in this process, where torch is imported already."""
+    return CliRunner().invoke(main, list(map(str, arguments)), catch_exceptions=False)
+
+
+def test_the_four_verbs_and_eval_on_the_command_line(tmp_path, pairs, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     config = {"model": {"size": 5, "luts": 2}, "recipe": {"longest_side": 48, "batch": 1}}
     (tmp_path / "c.json").write_text(json.dumps(config))
     train_it = ("train", "adaptive-3dlut", "--data", pairs, "--val", pairs, "--steps", 2, "--config", "c.json")
     finetune_it = ("finetune", "--steps", 2, "--batch", 1)
     for command in (train_it, ("transfer",), finetune_it):
-        done = run_lutkit(*command, folder=tmp_path)
-        assert done.returncode == 0, done.stderr
+        done = call_lutkit(*command)
+        assert done.exit_code == 0, done.stderr
     picture = next((pairs / "input").iterdir())
-    done = run_lutkit("apply", picture, "-o", "out.png", folder=tmp_path)
-    assert done.returncode == 0 and cv2.imread(str(tmp_path / "out.png")).shape == (64, 64, 3), done.stderr
-    scored = run_lutkit(
-        "eval", "runs/default", "--hr", pairs / "after", "--lr", pairs / "input", "--json", folder=tmp_path
-    )
+    done = call_lutkit("apply", picture, "-o", "out.png")
+    assert done.exit_code == 0 and cv2.imread(str(tmp_path / "out.png")).shape == (64, 64, 3), done.stderr
+    scored = call_lutkit("eval", "runs/default", "--hr", pairs / "after", "--lr", pairs / "input", "--json")
     figures = json.loads(scored.stdout)
     assert {"psnr", "ssim", "delta_e", "images"} == figures.keys() and len(figures["images"]) == 4
     for wrong, told in (
@@ -371,5 +377,5 @@ def test_the_four_verbs_and_eval_on_the_command_line(tmp_path, pairs):
         (("transfer", "--lr", pairs, "--val", pairs), "--lr belongs"),
         (("finetune", "--crop", "8"), "leave --crop out"),
     ):
-        refused = run_lutkit(*wrong, "-y", folder=tmp_path)
-        assert refused.returncode == 2 and told in refused.stderr
+        refused = call_lutkit(*wrong, "-y")
+        assert refused.exit_code == 2 and told in refused.stderr
