@@ -95,8 +95,8 @@ class LowLightWorkbench(NetworkWorkbench):
         answered = [
             _ask(network, dark, watch, what)
             for dark, what in (
-                (exposures.dark, "asking the networks"),
-                (exposures.dark_held_out, "asking for held-out"),
+                (spread(exposures.dark, config.recipe.answers), "asking the networks"),
+                (spread(exposures.dark_held_out, HELD_OUT_ANSWERS), "asking them about held-out pictures"),
             )
         ]
         gamma = config.model.gamma

@@ -28,6 +28,7 @@ from lutkit.relighting.networks import RelightingNetwork
 from lutkit.relighting.objective import RelightingObjective
 from lutkit.relighting.pairs import RelightingSource, plan_pairs
 from lutkit.relighting.scenes import Scenes, read_scenes, render_scenes
+from lutkit.relighting.start import start_with_picture
 from lutkit.relighting.vgg import VGG, PerceptualLoss
 from lutkit.relighting.weights import load_encoder_weights, load_vgg_weights
 from lutkit.workbench import FinetuneJob, Training, Watch
@@ -67,7 +68,9 @@ class RelightingWorkbench(NetworkWorkbench):
 
     def make_network(self, config: AnyConfig) -> RelightingNetwork:
         """Return a network to be trained."""
-        return RelightingNetwork(config.model.depths, config.model.width)
+        network = RelightingNetwork(config.model.depths, config.model.width)
+        start_with_picture(network)
+        return network
 
     def read_materials(self, config: AnyConfig) -> Materials:
         """Return scenes; raises DataError or ImageError where they cannot be used."""
