@@ -132,13 +132,17 @@ def override(config: AnyConfig, changes: dict[str, Any], source: str) -> AnyConf
 
     Raises DataError, naming `source`, for unknown fields and wrong types.
     """
-    plain = msgspec.to_builtins(config)
-    for name, value in changes.items():
-        if isinstance(value, dict) and isinstance(plain.get(name), dict):
-            plain[name] = {**plain[name], **value}
-        else:
-            plain[name] = value
+    plain = _merge(msgspec.to_builtins(config), changes)
     try:
         return msgspec.convert(plain, config_type(find_family(config.family)))
     except msgspec.ValidationError as error:
         raise DataError(f"{source} does not fit a run ({error}): see docs/training.md for the fields") from error
+
+
+def _merge(fields: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Return fields with some replaced; of a table, at any depth, only those that are named."""
+    merged = dict(fields)
+    for name, value in changes.items():
+        own = fields.get(name)
+        merged[name] = _merge(own, value) if isinstance(own, dict) and isinstance(value, dict) else value
+    return merged

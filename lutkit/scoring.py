@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lutkit.degradation import Relight, Task, find_task
+from lutkit.degradation import Darken, Relight, Task, find_task
 from lutkit.evaluate import ReadPair, Restore, plan_made_pairs, plan_read_pairs
 from lutkit.resolve import find_model, newest_artefact, open_model
 from lutkit.run import Run
@@ -87,7 +87,8 @@ def plan_pairs(targets: Path, degraded: Path | None, task: Task, seed: int) -> l
     Parameters
     ----------
     targets : Path
-        Folder of pictures as they should come out; for relighting, of scenes.
+        Folder of pictures as they should come out; for relighting, of scenes; for low light, of these or of scenes in
+        several exposures, of which the first one is scored against the reference.
     degraded : Path or None
         Folder of degraded versions; None where they are made.
     task : Task
@@ -98,6 +99,12 @@ def plan_pairs(targets: Path, degraded: Path | None, task: Task, seed: int) -> l
     DataError
         Where the folders cannot be used.
     """
+    if isinstance(task, Darken) and not degraded:
+        from lutkit.lowlight.exposures import plan_scene_pairs
+
+        planned = plan_scene_pairs(targets)
+        if planned:
+            return planned
     if not isinstance(task, Relight):
         return plan_read_pairs(targets, degraded, task) if degraded else plan_made_pairs(targets, task, seed)
     if degraded:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from lutkit.colour.pictures import PictureCache, read_colours, read_target
 from lutkit.data import find_images
 from lutkit.degradation import Darken
-from lutkit.evaluate import Pair
+from lutkit.evaluate import Pair, ReadPair
 from lutkit.generated import render_collection
 from lutkit.photos import GENERATED_PHOTOS, GENERATED_SIDE, VALIDATION_PHOTOS, find_training_photos, hold_out
 from lutkit_runtime.errors import DataError
@@ -184,6 +184,15 @@ def find_scene_pairs(folder: Path) -> list[tuple[Path, Path]]:
     ]
 
 
+def plan_scene_pairs(folder: Path) -> list[ReadPair]:
+    """Return for each scene of a folder that has a reference what reads its first exposure and it; else nothing.
+
+    Raises DataError where a scene cannot be used.
+    """
+    stacks = [_Stack(each, 0) for each in find_scenes(folder) if each.reference is not None]
+    return [each.read_pair for each in stacks]
+
+
 class _Stack:
     """A scene whose exposures are files."""
 
@@ -206,8 +215,11 @@ class _Stack:
 
     def make_pair(self) -> Pair | None:
         """Return the first exposure with the reference, or None where there is none."""
-        if self._scene.reference is None:
-            return None
+        return None if self._scene.reference is None else self.read_pair()
+
+    def read_pair(self) -> Pair:
+        """Return the first exposure with the reference, which must be there."""
+        assert self._scene.reference is not None
         dark, target = read_colours(self._scene.exposures[0], self._longest_side), self._read_reference()
         _check_sizes(self._scene.exposures[0], dark, self._scene.reference, target)
         return Pair(self._scene.name, dark, target)
