@@ -127,7 +127,8 @@ class NetworkWorkbench(ABC):
         materials = self.read_materials(config)
         if config.data is None:
             watch.say(self.generated_note)
-        watch.say(f"training on {materials.description}, validating on {materials.pairs_description}")
+        watched = f"{len(materials.pairs)} {materials.pairs_description}" if materials.pairs else "the loss of others"
+        watch.say(f"training on {materials.description}, validating on {watched}")
         return materials
 
     @property

@@ -55,8 +55,8 @@ class _OptionalWidth(click.Command):
 @click.option(
     "--storage",
     type=click.Choice(["float32", "int16", "int8"]),
-    help="Type of the tables of colours (default: float32), or of the windows of rclut and --rc (int16 or int8; "
-    "default: int16). Smaller ones lose a little, which is measured.",
+    help="Type of the tables of colours (default: float32; of pairlie and s3net int16), or of the windows of rclut and "
+    "--rc (int16 or int8; default: int16). Smaller ones lose a little, which is measured.",
 )
 @click.option(
     "--dfc",

@@ -162,9 +162,7 @@ def gather_scenes(data: Path | None, val: Path | None, count: int, side: int, se
         held_described = f"scenes of {val.name or val}"
     guides = held if len(held) > 1 else fitted
     pairs = [read() for read in plan_pairs(held, seed, PAIRS, guides)]
-    return Materials(
-        SceneMaterials(fitted, held), pairs, f"{len(fitted)} {described}", f"{len(pairs)} pairs of {held_described}"
-    )
+    return Materials(SceneMaterials(fitted, held), pairs, f"{len(fitted)} {described}", f"pairs of {held_described}")
 
 
 def stack_channels(pair: Pair) -> NDArray[np.float32]:
