@@ -25,14 +25,15 @@ def follow_shapes(graph: Graph) -> Shape:
     return trace_shapes(graph)[graph.output]
 
 
-def trace_shapes(graph: Graph, *, bounded: bool = True) -> dict[str, Shape]:
+def trace_shapes(graph: Graph, *, times: int | None = 1) -> dict[str, Shape]:
     """Return the shapes of the input and of what each layer makes, the output among them.
 
     Parameters
     ----------
     graph : Graph
-    bounded : bool
-        Refuse networks that take long; not where the size of somebody's own picture is why.
+    times : int or None
+        How many times `MAX_VALUES` and `MAX_WORK` it may make and take; None: as much as it wants, where the size of
+        somebody's own picture is why.
 
     Raises ArtefactError where a layer is unknown or does not fit what it reads.
     """
@@ -71,10 +72,10 @@ def trace_shapes(graph: Graph, *, bounded: bool = True) -> dict[str, Shape]:
         summed = [array.size // shape[1] for array in arrays if array.ndim >= 2]
         summed.append(count_window(layer))
         work += math.prod(shape) * max(summed)
-        if bounded and (values > MAX_VALUES or work > MAX_WORK):
+        if times is not None and (values > MAX_VALUES * times or work > MAX_WORK * times):
             raise ArtefactError(
-                f"its layers up to '{layer.output}' make {values} values in {work} steps; {MAX_VALUES} and {MAX_WORK} are "
-                "allowed"
+                f"its layers up to '{layer.output}' make {values} values in {work} steps; {MAX_VALUES * times} and "
+                f"{MAX_WORK * times} are allowed"
             )
         shapes[layer.output] = shape
     if graph.output not in shapes:

@@ -106,13 +106,14 @@ class ResizableNetwork:
         except ArtefactError as problem:
             raise ArtefactError(f"network '{name}' cannot be used ({_line(problem)}): make it anew") from None
 
-    def follow(self, shape: Shape) -> Shape:
+    def follow(self, shape: Shape, times: int = 1) -> Shape:
         """Return the shape of the output for an input of a shape.
 
-        Raises ArtefactError where it does not fit the network, or would cost more than the network in a file may.
+        Raises ArtefactError where it does not fit the network, or would cost more than so many times what the network in
+        a file may.
         """
         try:
-            shapes = trace_shapes(replace(self._graph, shape=shape))
+            shapes = trace_shapes(replace(self._graph, shape=shape), times=times)
             values = sum(map(math.prod, shapes.values())) // math.prod(shape[2:])
             if values > MAX_VALUES_OF_PIXEL:
                 raise ArtefactError(
@@ -158,7 +159,7 @@ class ResizableNetwork:
         if laid_out_for != shape:
             graph = replace(self._graph, shape=shape)
             try:
-                shapes = trace_shapes(graph, bounded=False)
+                shapes = trace_shapes(graph, times=None)
             except ArtefactError as problem:
                 raise ArtefactError(
                     f"network '{self._name}' takes no {shape[3]}x{shape[2]} pixels ({_line(problem)}): make it anew"
@@ -182,7 +183,7 @@ def _using_threads(threads: int | None) -> Generator[None]:
         return
     with _threads:
         before = cv2.getNumThreads()
-        cv2.setNumThreads(threads)
+        cv2.setNumThreads(min(threads, max(before, cv2.getNumberOfCPUs())))  # it would start any number
         try:
             yield
         finally:

@@ -101,7 +101,7 @@ class Companion(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
 
 
 RESERVED = frozenset(
-    {"image", "threads", "backend", "tile", "progress", "on_compile", "out", "stream", "frames", "ahead"}
+    {"self", "image", "threads", "backend", "tile", "progress", "on_compile", "out", "stream", "frames", "ahead"}
 )
 """What `Model.apply` and `Model.stream` call other things."""
 

@@ -31,6 +31,7 @@ from lutkit_runtime.ops import (
     Ensemble,
     Illuminate,
     Lookup,
+    Network,
     Requantise,
     Tap,
 )
@@ -233,7 +234,9 @@ def test_the_bounds_in_the_document_are_those_of_the_code(text: str) -> None:
     for field in ("multiple", "smallest"):
         assert f"`{field}` (1 to {network.MAX_MULTIPLE})" in flat
     assert f"their corners at multiples of {network.TILE_SIDE} pixels" in flat
-    assert f"a picture of {network.TRIAL_SIDE} x {network.TRIAL_SIDE} pixels" in flat
+    small, large = network.TRIAL_SIDES
+    assert f"a picture of {small} x {small} pixels" in flat
+    assert f"one of {large} x {large} more than {(large // small) ** 2} times as much" in flat
     assert "more than 2^14 values of every pixel" in flat and onnx_network.MAX_VALUES_OF_PIXEL == 2**14
     assert f"Entry i of {illuminate.ENTRIES} is (i / {illuminate.ENTRIES - 1})^({illuminate.ROOT} gamma)" in flat
     assert (table_coding.LARGEST_VALUE, colour_matrix.MAX_COEFFICIENT) == (10.0**30, 10.0**6)
@@ -249,6 +252,15 @@ def test_fields_that_the_document_gives_a_default_have_it(text: str) -> None:
     ]
     optional = {each.name: each.default for each in fields if each.default is not msgspec.NODEFAULT}
     told = dict(re.findall(r"`(\w+)` (\S+?)(?=[,) ]|$)", listed))
+    assert told == {name: msgspec.json.encode(value).decode() for name, value in optional.items()}
+
+
+def test_fields_of_networks_and_light_have_the_default_that_is_told(text: str) -> None:
+    fields = [field for each in (Network, Illuminate) for field in msgspec.structs.fields(each)]
+    optional = {each.name: each.default for each in fields if each.default is not msgspec.NODEFAULT}
+    told = {}
+    for listed in re.findall(r"Where a file does not say (?:them|it), (.*?)\. ", " ".join(text.split())):
+        told |= dict(re.findall(r"`(\w+)` (?:is )?(\w+)", listed))
     assert told == {name: msgspec.json.encode(value).decode() for name, value in optional.items()}
 
 

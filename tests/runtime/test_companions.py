@@ -104,6 +104,19 @@ def test_nothing_that_is_given_is_changed():
     model.apply(image, **beside)
 
 
+@BACKENDS
+def test_a_result_may_not_overwrite_what_is_still_read(backend):
+    """Networks that run in tiles read what stands beside the picture while the result is filled."""
+    model, image = make_copier(3, 4, 6), make_image(5, 7)
+    beside = make_companions(model.program, 5, 7, depths=("float32",))
+    for out in (beside["guide"], beside["guide"][::1]):
+        assert "out overlaps guide; give an array of its own" in refuse(
+            model, image, out=out, backend=backend, **beside
+        )
+    out = np.empty_like(image)
+    assert model.apply(image, out=out, backend=backend, **beside) is out
+
+
 def test_what_is_missing_is_named():
     model, image = make_copier(3, 4, 6), make_image()
     beside = make_companions(model.program, 5, 7)
@@ -200,7 +213,7 @@ def test_arguments_of_apply_and_stream_are_reserved():
     kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     for method in (Model.apply, Model.stream):
         named = {name for name, each in inspect.signature(method).parameters.items() if each.kind in kinds}
-        assert named - {"self"} <= RESERVED
+        assert named | {"self"} <= RESERVED
 
 
 MATRIX = ColourMatrix(input="depth", matrix=((1.0, 0.0, 0.0),) * 3, output="result")

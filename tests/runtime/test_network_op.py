@@ -86,6 +86,16 @@ def test_no_seam_is_seen(shape, is_mirrored):
     assert np.abs(results[1] - made.convolve(image)).max() < ERROR
 
 
+@pytest.mark.parametrize("shape", [(TILE_SIDE + 60, 9), (9, TILE_SIDE + 60)])
+def test_no_side_that_is_long_enough_is_extended(wide, shape):
+    """Whatever `smallest` is: windows of tiles that were shorter would end in repeated pixels beyond the border."""
+    image, least = make_image(*shape), TILE_SIDE + 2 * wide.reach + 20
+    larger = np.pad(image, [(0, max(0, least - side)) for side in shape] + [(0, 0)], mode="edge")
+    expected = wide.convolve(larger)[: shape[0], : shape[1]]
+    for reach in (wide.reach, None):
+        assert np.abs(make_model(wide, reach=reach, smallest=least).apply(image) - expected).max() < ERROR
+
+
 def test_a_reach_that_is_too_short_shows_at_the_border_of_tiles_alone(wide):
     """So the test before would see a seam."""
     image = make_image(20, TILE_SIDE + 100)
@@ -262,6 +272,8 @@ def test_threads_limit_the_library_and_are_given_back(wide, reach, monkeypatch):
     assert set_to == [1, before] and cv2.getNumThreads() == before
     model.apply(make_image(9, 9))
     assert len(set_to) == 2
+    model.apply(make_image(9, 9), threads=2**40)  # more than there are count as all
+    assert set_to[2:] == [max(before, cv2.getNumberOfCPUs()), before]
 
 
 def test_several_threads_may_use_one_model(wide):
@@ -361,8 +373,28 @@ def test_sides_that_are_no_multiples_are_refused_where_a_network_needs_them():
             ).write(1, 1),
             "its layers make 18009 values of every pixel; 16384 are allowed",
         ),
+        (
+            write_layers(
+                Layer("Conv", ("in", "far"), "shrunk", {"dilations": (63, 63)}),
+                Layer("Conv", ("shrunk", "near"), "mixed"),
+                Layer("Pad", ("mixed", "pads"), "out"),
+                arrays={
+                    "far": np.zeros((40_000, 3, 2, 2), np.float32),
+                    "near": np.zeros((3, 40_000, 1, 1), np.float32),
+                    "pads": np.array((0, 0, 32, 32, 0, 0, 31, 31)),
+                },
+                taken=(1, 3, 64, 64),
+                given=(1, 3, 64, 64),
+            ),
+            "takes no 1024x1024 pixels",
+        ),
     ],
-    ids=["a huge picture", "a single pixel of many channels", "a little too many channels"],
+    ids=[
+        "a huge picture",
+        "a single pixel of many channels",
+        "a little too many channels",
+        "one pixel of a small picture",
+    ],
 )
 @pytest.mark.parametrize("reach", [0, None])
 def test_networks_that_would_take_all_memory_are_refused_at_once(table, told, reach):

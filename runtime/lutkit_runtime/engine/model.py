@@ -9,6 +9,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
+
 from lutkit_runtime.bilateral import Place
 from lutkit_runtime.engine.backends import Backend, Runner, find_backend
 from lutkit_runtime.engine.colour import ColourRunner, ColoursOnHost, check_colours, gather_pictures
@@ -118,8 +120,8 @@ class Model:
             Called once, without arguments, before the first kernel that has to be compiled (a few seconds; later
             processes load it instead).
         out : array, optional
-            Where the result goes: of its shape and type, in C order, and apart from `image`; on the GPU where the image
-            is, then with any strides.
+            Where the result goes: of its shape and type, in C order, and apart from `image` and what stands beside it; on
+            the GPU where the image is, then with any strides.
         stream : stream or int, optional
             For images on the GPU: the CUDA stream of any library, or its address. By default the one that is current in
             torch or CuPy where the image is theirs, else the default stream. Nothing waits for the kernels, except that
@@ -147,6 +149,8 @@ class Model:
             Where the backend is unknown or cannot run on this machine.
         ProgramError
             Where the model has no such parameter, or not that value of it.
+        ArtefactError
+            Where a network of the model cannot be read, or cannot be run on the image.
         """
         for name, value in (("threads", threads), ("tile", tile)):
             if value is not None and value < 1:
@@ -196,6 +200,9 @@ class Model:
         out: Image | None,
     ) -> Image:
         out = make_result(image, 1, out)
+        for name in sorted(pictures.keys() - {self.program.input}):
+            if np.may_share_memory(pictures[name], out):  # networks read it while `out` is filled
+                raise InputError(f"out overlaps {name}; give an array of its own")
         image = pictures[self.program.input]
         height, width = image.shape[:2]
         if tile is None and any(isinstance(op, Network) and not op.is_global for op in self.program.ops):

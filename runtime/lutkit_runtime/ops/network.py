@@ -18,8 +18,9 @@ MAX_MULTIPLE = 1024
 MAX_PLANES = 64
 TILE_SIDE = 256
 """Pixels of a tile that is computed at once, without what is read around it: a hundred planes of it take 26 MB."""
-TRIAL_SIDE = 64
-"""Pixels of a picture for which a network may cost no more than a predictor's: a file can say any size."""
+TRIAL_SIDES = (64, 1024)
+"""Pixels of a picture for which a network may cost no more than a predictor's, and of a larger one for which it may cost no
+more for each pixel: a file can say any size, and windows that shrink a small picture to one pixel spare a large one."""
 
 Float32 = NDArray[np.float32]
 
@@ -119,11 +120,12 @@ class Network(OpBase, frozen=True, tag="network"):
                 f"network '{self.slot}' takes {network.input_shape} and gives {network.output_shape}, where {channels} "
                 f"channels and {self.planes} planes of one size are needed: make the model anew"
             )
-        side = self._extend(TRIAL_SIDE)
-        if network.follow((1, channels, side, side)) != (1, self.planes, side, side):
-            raise ArtefactError(
-                f"network '{self.slot}' changes the size of a picture of {side}x{side}: make the model anew"
-            )
+        for least in TRIAL_SIDES:
+            side, times = self._extend(least), (least // TRIAL_SIDES[0]) ** 2
+            if network.follow((1, channels, side, side), times) != (1, self.planes, side, side):
+                raise ArtefactError(
+                    f"network '{self.slot}' changes the size of a picture of {side}x{side}: make the model anew"
+                )
         return network
 
     def run(self, network: ResizableNetwork, pictures: Sequence[NDArray[Any]], threads: int | None = None) -> Float32:
@@ -233,6 +235,6 @@ class PlanesOfPictures:
         All windows of a picture are of one size, so that the network is laid out once: those that would end outside the
         picture are moved into it and see more than they must.
         """
-        side = min(TILE_SIDE + 2 * self._op.halo, length)
+        side = min(max(TILE_SIDE + 2 * self._op.halo, self._op.smallest), length)
         start = min(max(first - self._op.halo, 0), length - side)
         return slice(start, start + side)
