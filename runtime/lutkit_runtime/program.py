@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import enum
 import math
+import numbers
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -297,7 +298,7 @@ class Program(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         return sum(channels[name] for name in names)
 
     def fill_parameters(self, chosen: Mapping[str, float]) -> dict[str, float]:
-        """Return the value of every parameter; raises ProgramError for unknown ones and values out of range."""
+        """Return the value of every parameter; raises ProgramError for unknown ones, no numbers, and values out of range."""
         known = {parameter.name: parameter for parameter in self.parameters}
         for name, value in chosen.items():
             if name not in known:
@@ -305,6 +306,8 @@ class Program(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
                 if self.companions:
                     has += f", and takes {', '.join(each.name for each in self.companions)} beside the image"
                 raise ProgramError(f"the model has no parameter '{name}': {has}")
+            if not isinstance(value, numbers.Real) and getattr(value, "shape", None) != ():
+                raise ProgramError(f"{name} is of type {type(value).__name__}; the model takes a number for it")
             if not known[name].low <= value <= known[name].high:
                 raise ProgramError(
                     f"{name} is {value}; the model takes {known[name].low:g} to {known[name].high:g}: choose one of these"

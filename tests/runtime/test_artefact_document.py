@@ -145,8 +145,10 @@ def test_the_bounds_in_the_document_are_those_of_the_code(text: str) -> None:
         artefact,
         axis_tables,
         lattice,
+        onnx_graph,
         onnx_layers,
         onnx_network,
+        onnx_rules,
         ops,
         pattern,
         seal,
@@ -215,6 +217,16 @@ def test_the_bounds_in_the_document_are_those_of_the_code(text: str) -> None:
             assert f"`{name}`" in text or f'"{name}"' in text, name
     for layer in onnx_layers.LAYERS:
         assert f"`{layer}`" in text
+    assert f"Operators are of versions {onnx_graph.OPSETS[0]} to {onnx_graph.OPSETS[-1]}:" in flat
+    (told,) = re.findall(r"Operators are of versions [^:]*: (.*?)\.", flat)
+    since = {
+        layer: int(version)
+        for several, version in re.findall(r"((?:`\w+`[, and]*)+) from (\d+) on", told)
+        for layer in re.findall(r"`(\w+)`", several)
+    }
+    assert since == {name: layer.since for name, layer in onnx_rules.LAYERS.items() if layer.since > 1}
+    limits = (onnx_rules.MAX_WINDOW, onnx_graph.MAX_LAYERS, onnx_graph.MAX_ARRAYS)
+    assert "scales are at most {}, layers at most {} and arrays at most {}.".format(*limits) in flat
     assert f"2 to {colour_lookup.MAX_CURVE_ENTRIES:_}".replace("_", " ") in flat
     assert f"2 to {colour_lookup.MAX_CUBE_SIZE} nodes per axis" in flat
     assert f"at most {table_fusion.MAX_BASES}." in flat

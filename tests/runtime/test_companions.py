@@ -282,3 +282,8 @@ def test_a_parameter_and_a_companion_are_told_apart():
     assert isinstance(model.program.parameters[0], Parameter)
     expect_same(model.apply(image, strength=0.0, **beside), image)
     assert "strength is 5.0; the model takes 0 to 2" in refuse(model, image, strength=5.0, **beside)
+    for given in (image, "1", None, [1.0]):
+        told = f"strength is of type {type(given).__name__}; the model takes a number for it"
+        assert told in refuse(model, image, strength=given, **beside)
+    for given in (0, np.float32(0), np.array(0.0)):
+        expect_same(model.apply(image, strength=given, **beside), image)
