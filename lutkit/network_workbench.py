@@ -38,6 +38,7 @@ from lutkit.workbench import (
 from lutkit_runtime.artefact import Artefact
 from lutkit_runtime.engine import Model
 from lutkit_runtime.errors import DataError
+from lutkit_runtime.ops import Network
 from lutkit_runtime.program import Program
 from lutkit_runtime.table_coding import Storage
 
@@ -157,6 +158,7 @@ class NetworkWorkbench(ABC):
         """Compile the network into grids, or keep it, and measure what that costs."""
         self._refuse(options)
         network = self.load_network(run, config)
+        provenance = describe_training(config)
         data = options.data or (Path(config.data) if config.data else None)
         val = options.val or (Path(config.val) if config.val and not options.data else None)
         config = msgspec.structs.replace(
@@ -165,7 +167,6 @@ class NetworkWorkbench(ABC):
         materials = self.read_materials(config)
         exact = self.keep(network, config)
         before = score(apply_here(Model(*exact)), materials.pairs, config) if materials.pairs else float("nan")
-        provenance = describe_training(config)
         step: dict[str, Any] = {"step": "transfer", "form": "exact" if options.exact else "compiled"}
         if options.exact:
             program, tables = exact
@@ -223,6 +224,10 @@ class NetworkWorkbench(ABC):
         """Return a compiled artefact's tables as parameters with pairs; the predictor stays as it is."""
         if job.teacher is not None:
             raise OptionError(f"{self._family.name} finetunes on pairs: leave --teacher out")
+        if any(isinstance(op, Network) for op in job.artefact.program.ops):
+            raise DataError(
+                "finetuning changes tables, and this model keeps its network as it is: run lutkit transfer without --exact"
+            )
         reopened = reopen_grids(job.artefact, device)
         source, pairs, described, pairs_described = self.prepare_pairs(job, reopened.smallest)
         if not pairs:

@@ -6,13 +6,16 @@ Imports torch, the differentiable slice and the runtime.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
+from typing import Any
 
 import torch
+from torch.autograd.function import once_differentiable
 
 from lutkit.bilateral.model import BilateralModel, BilateralModule, BilateralTables, make_start
 from lutkit.bilateral.slicing import evaluate_guides, slice_and_apply
 from lutkit.families.hdrnet import HdrnetConfig
-from lutkit_runtime.ops.illuminate import ROOT
+from lutkit_runtime.ops.illuminate import ENTRIES, ROOT, tabulate_power
 
 DARKEST_ROOT = 1e-3
 """Roots below this have the gradient of it: that of a power is infinite at 0."""
@@ -89,17 +92,41 @@ class LitModel(BilateralModel):
 
 
 def illuminate(reflectance: torch.Tensor, root: torch.Tensor, gamma: float) -> torch.Tensor:
-    """Return reflectance times illumination to a power, as `lutkit_runtime.ops.Illuminate` does.
+    """Return reflectance times illumination to a power: the values of `lutkit_runtime.ops.Illuminate`, bit for bit.
 
-    The runtime's table of the power differs from the power itself by less than 1e-5 for the powers that people use.
+    The gradient is that of the power itself, which the runtime's table follows closely.
 
     Parameters
     ----------
-    reflectance : (..., 3, H, W)
-    root : (..., 1, H, W)
-        Fourth root of the illumination; counts within 0 and 1.
+    reflectance : float32, (..., 3, H, W)
+    root : float32, (..., 1, H, W)
+        Fourth root of the illumination; counts within 0 and 1, and has no gradient beyond.
     gamma : float
     """
-    bounded = root.clamp(0, 1)
-    power = bounded.clamp(min=DARKEST_ROOT) ** (ROOT * gamma)
-    return reflectance * power
+    return reflectance * _Power.apply(root, gamma)
+
+
+@cache
+def _make_table(gamma: float) -> torch.Tensor:
+    return torch.from_numpy(tabulate_power(gamma))
+
+
+class _Power(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, root: torch.Tensor, gamma: float) -> torch.Tensor:
+        ctx.save_for_backward(root)
+        ctx.exponent = ROOT * gamma
+        table = _make_table(gamma).to(root)
+        position = torch.where(root > 0, root.clamp(max=1), 0) * (ENTRIES - 1)
+        cell = position.int().clamp(max=ENTRIES - 2)
+        below, above = table[cell], table[cell + 1]
+        return below + (position - cell) * (above - below)
+
+    @staticmethod
+    @once_differentiable
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, gradient: torch.Tensor
+    ) -> tuple[torch.Tensor, None]:
+        (root,) = ctx.saved_tensors
+        slope = ctx.exponent * root.clamp(DARKEST_ROOT, 1) ** (ctx.exponent - 1)
+        return gradient * torch.where((root >= 0) & (root <= 1), slope, 0), None

@@ -47,18 +47,23 @@ class _Windows(click.ParamType):
         "lutkit train tiny-lut --run runs/tiny",
         "lutkit train adaptive-3dlut --data pairs --run runs/retouch",
         "lutkit train hdrnet --task detail --data photos --run runs/detail",
+        "lutkit train pairlie --data scenes --run runs/lowlight",
+        "lutkit train s3net --data scenes-lit --run runs/relight",
         "lutkit train --resume",
     ),
 )
 @click.argument("family", required=False, type=LazyChoice("family", _list_families), metavar="[FAMILY]")
 @click.option(
-    "--data", type=PATH, help="Folder of photos to train on, or of two folders of pairs; generated images without it."
+    "--data",
+    type=PATH,
+    help="Folder of photos to train on, of two folders of pairs, or of a folder for each scene; generated images without "
+    "it.",
 )
 @click.option("--val", type=PATH, help="Folder of photos to validate on; without it some of the data are held out.")
 @click.option(
     "--task",
-    type=click.Choice(["sr", "denoise", "deblock", "retouch", "detail"]),
-    help="What the model undoes; default: what its family is for, sr or retouch.",
+    type=click.Choice(["sr", "denoise", "deblock", "retouch", "detail", "lowlight", "relight"]),
+    help="What the model undoes; default: what its family is for, such as sr or retouch.",
 )
 @click.option("--scale", type=click.IntRange(1, 4), help="Enlargement; default: 4 for sr, else 1.")
 @click.option(
@@ -99,10 +104,13 @@ def command(run: Path, device: str, tensorboard: bool, resume: bool, overwrite: 
 
     FAMILY is mulut (the default: tables of several pixels, in stages), sr-lut (one such table), rclut (wide windows of
     small tables before them), tiny-lut (tables of single values, the smallest and fastest), adaptive-3dlut
-    (retouching) or hdrnet (retouching by place and brightness, or local contrast). The run folder receives the networks,
-    a log and checkpoints; stopping with Ctrl-C leaves a checkpoint, from which --resume goes on as if nothing had
-    happened. For the last two, --data is a folder with the folder input and one other, which hold pictures of the same
-    names before and after, or a folder of good photos, of which the task makes pairs. Next: lutkit transfer.
+    (retouching), hdrnet (retouching by place and brightness, or local contrast), pairlie (dark photos) or s3net (the
+    light of another picture). The run folder receives the networks, a log and checkpoints; stopping with Ctrl-C leaves a
+    checkpoint, from which --resume goes on as if nothing had happened. For adaptive-3dlut and hdrnet, --data is a folder
+    with the folder input and one other, which hold pictures of the same names before and after, or a folder of good
+    photos, of which the task makes pairs. For pairlie it holds a folder for each scene with two or more dark exposures
+    (one named ref shows the scene well lit), or good photos; for s3net a folder for each scene with depth.png and a
+    light_NAME.png for every light. Next: lutkit transfer.
     """
     from lutkit.cli.training import make_config, report_interruption, watch_of
     from lutkit.parallel import join_crew

@@ -32,8 +32,10 @@ GRAY, CONTRAST = 0.42, 0.2
 
 @torch.no_grad()
 def start_with_picture(network: RelightingNetwork) -> None:
-    """Change drawn weights in place."""
+    """Change drawn weights in place; networks that are too narrow for it, of a width of 16, keep them."""
     encoder = network.encoder
+    if encoder.layer1[0].conv3.out_channels < BLOCK * SHOWN:  # type: ignore[union-attr]
+        return
     first, first_norm, _, second, second_norm, _, third = encoder.conv1
     assert isinstance(first, nn.Conv2d) and isinstance(second, nn.Conv2d) and isinstance(third, nn.Conv2d)
     first.weight[:SHOWN] = 0

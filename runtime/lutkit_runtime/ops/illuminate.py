@@ -62,13 +62,18 @@ class Illuminate(OpBase, frozen=True, tag="illuminate"):
 
     def bind(self, gamma: float) -> BoundIllumination:
         """Return the op with its table for a value of gamma; a negative one counts as 0."""
-        places = np.arange(ENTRIES, dtype=np.float64) / (ENTRIES - 1)
-        return BoundIllumination((places ** (ROOT * max(gamma, 0.0))).astype(np.float32), self.is_root)
+        return BoundIllumination(tabulate_power(gamma), self.is_root)
 
     def reference(self, planes: Mapping[str, Any], fill: Mapping[str, Any]) -> Any:
         """Return the picture (H, W, 3) float32."""
         reflectance, illumination = (to_unit(planes[name][..., :3]) for name in (self.reflectance, self.illumination))
         return self.bind(planes[self.gamma]).illuminate(reflectance, illumination)
+
+
+def tabulate_power(gamma: float) -> Float32:
+    """Return the powers (4097,) float32 over the fourth root of the illumination; a negative gamma counts as 0."""
+    places = np.arange(ENTRIES, dtype=np.float64) / (ENTRIES - 1)
+    return (places ** (ROOT * max(gamma, 0.0))).astype(np.float32)
 
 
 @dataclass(frozen=True)
