@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lutkit_runtime.errors import ArtefactError
+from lutkit_runtime.errors import ArtefactError, InputError
 from lutkit_runtime.onnx_graph import Graph, Shape, read_graph
 from lutkit_runtime.onnx_layers import trace_shapes
 from lutkit_runtime.onnx_spelling import spell_out
@@ -25,6 +25,8 @@ from lutkit_runtime.onnx_writer import write_graph
 MAX_NETWORK_BYTES = 256 << 20
 MAX_VALUES_OF_PIXEL = 1 << 14
 """Values that flow between the layers of a network that sees every pixel, for each of them."""
+NO_MEMORY = -4
+"""What OpenCV calls it (StsNoMem)."""
 
 
 class OnnxNetwork:
@@ -135,7 +137,8 @@ class ResizableNetwork:
         threads : int, optional
             How many may compute; as many as OpenCV uses by default.
 
-        Raises ArtefactError where it does not fit the network, or OpenCV cannot compute it.
+        Raises ArtefactError where it does not fit the network, or OpenCV cannot compute it; InputError where it would take
+        more memory than there is.
         """
         import cv2
 
@@ -146,6 +149,12 @@ class ResizableNetwork:
                     network.setInput(blob)
                     result = np.array(network.forward(), np.float32)
             except cv2.error as problem:
+                if getattr(problem, "code", 0) == NO_MEMORY:
+                    height, width = blob.shape[2:]
+                    raise InputError(
+                        f"image is too large for network '{self._name}', which sees {width}x{height} pixels of it at once: "
+                        "the memory of this machine does not suffice; use a smaller one"
+                    ) from None
                 raise ArtefactError(f"network '{self._name}' cannot be run ({_line(problem)}): make it anew") from None
         if result.shape != (1, self.output_shape[1], *blob.shape[2:]):
             raise ArtefactError(

@@ -22,7 +22,7 @@ from network_models import (
 )
 
 from lutkit_runtime.engine import Model
-from lutkit_runtime.errors import ArtefactError, ProgramError
+from lutkit_runtime.errors import ArtefactError, InputError, ProgramError
 from lutkit_runtime.onnx_graph import Graph, Layer
 from lutkit_runtime.onnx_network import ResizableNetwork
 from lutkit_runtime.onnx_writer import write_graph
@@ -274,6 +274,22 @@ def test_threads_limit_the_library_and_are_given_back(wide, reach, monkeypatch):
     assert len(set_to) == 2
     model.apply(make_image(9, 9), threads=2**40)  # more than there are count as all
     assert set_to[2:] == [max(before, cv2.getNumberOfCPUs()), before]
+
+
+def test_pictures_that_are_too_large_for_the_memory_are_told_from_bad_networks(wide, monkeypatch):
+    class Greedy:
+        def setInput(self, blob):
+            pass
+
+        def forward(self):
+            problem = cv2.error("Failed to allocate 4096000000 bytes")
+            problem.code = cv2.Error.STS_NO_MEM
+            raise problem
+
+    monkeypatch.setattr(ResizableNetwork, "_fit", lambda self, shape: Greedy())
+    with pytest.raises(InputError, match="image is too large for network 'network', which sees 7x5 pixels") as refusal:
+        make_model(wide, reach=None).apply(make_image(5, 7))
+    assert "\n" not in str(refusal.value)
 
 
 def test_several_threads_may_use_one_model(wide):
