@@ -102,10 +102,12 @@ def gather_pictures(
     else:
         paths = list(match_pairs(folders)) if paired else list(_list_apart(folders))
     are_photos = folders is None and not found
-    held = [] if val or not paired else hold_out(paths, data, "photo" if are_photos else "pair")
-    # what shows a held-out scene in another exposure is held out too
-    targets_held = {after for _, after in held}
-    kept = [each for each in paths if each not in held and (are_photos or each[1] not in targets_held)]
+    # a target may have several inputs, exposures of one scene: they are held out together, and the first is scored
+    first = {after: (before, after) for before, after in reversed(paths)}
+    targets = list(dict.fromkeys(after for _, after in paths))
+    targets_held = [] if val or not paired else hold_out(targets, data, "photo" if are_photos else "pair")
+    held = [first[target] for target in targets_held]
+    kept = [each for each in paths if each[1] not in targets_held]
     pairs, described = read_validation(val, task, recipe, seed, smallest, find_more) if val else ([], "")
     if held:
         pairs = [

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,9 @@ class Scene:
 
 
 def find_scenes(folder: Path) -> list[Scene]:
-    """Return the scenes of a folder in order of their names; none where it holds photos itself.
+    """Return the scenes below a folder in order of their names; none where what is below it are photos.
+
+    Pictures that lie in the folder itself belong to no scene and are passed over.
 
     Raises DataError where a scene has a single exposure.
     """
@@ -70,6 +73,9 @@ def find_scenes(folder: Path) -> list[Scene]:
     )
     return scenes if is_scenes else []
 
+
+SMALLEST_SIDE = 3
+"""Pixels of a side, of which the smoothness of light is measured: it compares what is two apart."""
 
 MOST_EXPOSURES = 12
 """A folder with more pictures, and no reference among them, holds photos."""
@@ -99,6 +105,11 @@ class ExposureSource:
         """Draw two exposures, each (3, h, w) float32 of 0 to 1."""
         pair = self._scenes[int(rng.integers(len(self._scenes)))](rng)
         height, width = pair[0].shape[:2]
+        if min(height, width) < SMALLEST_SIDE:
+            raise DataError(
+                f"a picture has {width}x{height} pixels once it is reduced; training needs {SMALLEST_SIDE} or more a side: "
+                "leave it out, or raise recipe.longest_side in a --config file"
+            )
         top, left = (int(rng.integers(max(length - self._crop, 0) + 1)) for length in (height, width))
         step = -1 if rng.random() < self._flip else 1
         first, second = (_to_planes(each[top : top + self._crop, left : left + self._crop][:, ::step]) for each in pair)
@@ -153,11 +164,12 @@ def gather_exposures(
         )
 
     if data is None:
+        rendered = render_collection(seed, GENERATED_PHOTOS, GENERATED_SIDE // 2)
+        cache = PictureCache([lambda photo=photo: photo for photo in rendered])
         photos: list[_Scene] = [
-            _Photo(f"generated-{number}", lambda photo=photo: photo, seed, number)
-            for number, photo in enumerate(render_collection(seed, GENERATED_PHOTOS, GENERATED_SIDE // 2))
+            _Photo(f"generated-{number}", cache, seed, number) for number in range(GENERATED_PHOTOS)
         ]
-        held = photos[-8:] if val is None else _open_folder(val, longest_side, seed)[0]
+        held = photos[-8:] if val is None else _open_folder(val, longest_side, seed)[0][:VALIDATION_PHOTOS]
         kept = photos[:-8] if val is None else photos
         described = "generated images" if val is None else f"pictures of {val.name or val}"
         return gather(kept, held, f"{len(kept)} generated images (seed {seed})", described)
@@ -189,29 +201,32 @@ def plan_scene_pairs(folder: Path) -> list[ReadPair]:
 
     Raises DataError where a scene cannot be used.
     """
-    stacks = [_Stack(each, 0) for each in find_scenes(folder) if each.reference is not None]
+    stacks = _open_scenes([each for each in find_scenes(folder) if each.reference is not None], 0)
     return [each.read_pair for each in stacks]
 
 
 class _Stack:
-    """A scene whose exposures are files."""
+    """A scene whose exposures are files; all of them share one cache, in which its own begin at `first`."""
 
-    def __init__(self, scene: Scene, longest_side: int) -> None:
+    def __init__(self, scene: Scene, cache: PictureCache, first: int, longest_side: int) -> None:
         self._scene = scene
-        readers = [lambda path=path: read_target(path, longest_side) for path in scene.exposures]
-        self._cache = PictureCache(readers)
+        self._cache = cache
+        self._first = first
         self._longest_side = longest_side
+
+    def _read(self, number: int) -> Image:
+        return self._cache.read(self._first + number)
 
     def draw(self, rng: np.random.Generator) -> tuple[Image, Image]:
         """Draw two different exposures; raises DataError where their sizes differ."""
-        one, other = (int(each) for each in rng.permutation(len(self._cache))[:2])
-        first, second = self._cache.read(one), self._cache.read(other)
+        one, other = (int(each) for each in rng.permutation(len(self._scene.exposures))[:2])
+        first, second = self._read(one), self._read(other)
         _check_sizes(self._scene.exposures[one], first, self._scene.exposures[other], second)
         return first, second
 
     def list_dark(self) -> list[Callable[[], Image]]:
         """Return readers of the exposures."""
-        return [lambda number=number: self._cache.read(number) for number in range(len(self._cache))]
+        return [lambda number=number: self._read(number) for number in range(len(self._scene.exposures))]
 
     def make_pair(self) -> Pair | None:
         """Return the first exposure with the reference, or None where there is none."""
@@ -230,27 +245,31 @@ class _Stack:
 
 
 class _Photo:
-    """A photo, of which dark exposures are made."""
+    """A photo, of which dark exposures are made; all of them share one cache, which bounds what they take."""
 
-    def __init__(self, name: str, read: Callable[[], Image], seed: int, number: int) -> None:
+    def __init__(self, name: str, cache: PictureCache, seed: int, number: int) -> None:
         self._name = name
-        self._cache = PictureCache([read])
+        self._cache = cache
+        self._number = number
         self._seed = [seed, number]
+
+    def _read(self) -> Image:
+        return self._cache.read(self._number)
 
     def draw(self, rng: np.random.Generator) -> tuple[Image, Image]:
         """Make two different exposures."""
-        return Darken().expose_twice(self._cache.read(0), rng)
+        return Darken().expose_twice(self._read(), rng)
 
     def list_dark(self) -> list[Callable[[], Image]]:
         """Return makers of two exposures, the same whenever they are asked for."""
         return [lambda version=version: self._expose(version) for version in range(2)]
 
     def _expose(self, version: int) -> Image:
-        return Darken().degrade(self._cache.read(0), np.random.default_rng([*self._seed, version]))
+        return Darken().degrade(self._read(), np.random.default_rng([*self._seed, version]))
 
     def make_pair(self) -> Pair | None:
         """Return an exposure with the photo itself."""
-        return Pair(self._name, self._expose(0), Darken().aim(self._cache.read(0)))
+        return Pair(self._name, self._expose(0), Darken().aim(self._read()))
 
 
 _Scene = _Stack | _Photo
@@ -264,12 +283,18 @@ def _open_folder(folder: Path, longest_side: int, seed: int, without: Path | Non
         kept = [each for each in found if barred is None or not each.exposures[0].resolve().is_relative_to(barred)]
         if not kept:
             raise DataError(f"every scene of {folder} lies in {without} too: name another --val")
-        return [_Stack(each, longest_side) for each in kept], "scenes"
+        return list(_open_scenes(kept, longest_side)), "scenes"
     paths = find_training_photos(folder, without)
-    return [
-        _Photo(path.stem, lambda path=path: read_target(path, longest_side), seed, number)
-        for number, path in enumerate(paths)
-    ], "photos"
+    cache = PictureCache([lambda path=path: read_target(path, longest_side) for path in paths])
+    return [_Photo(path.stem, cache, seed, number) for number, path in enumerate(paths)], "photos"
+
+
+def _open_scenes(scenes: list[Scene], longest_side: int) -> list[_Stack]:
+    """Return scenes whose exposures are read when they are asked for, and kept in one cache."""
+    paths = [path for each in scenes for path in each.exposures]
+    cache = PictureCache([lambda path=path: read_target(path, longest_side) for path in paths])
+    firsts = accumulate((len(each.exposures) for each in scenes), initial=0)
+    return [_Stack(each, cache, first, longest_side) for each, first in zip(scenes, firsts, strict=False)]
 
 
 def _check_sizes(path: Path, picture: Image, other: Path, second: Image) -> None:

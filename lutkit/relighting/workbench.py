@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from lutkit.relighting.start import start_with_picture
 from lutkit.relighting.vgg import VGG, PerceptualLoss
 from lutkit.relighting.weights import load_encoder_weights, load_vgg_weights
 from lutkit.workbench import FinetuneJob, Training, Watch
+from lutkit_runtime.errors import DataError
 from lutkit_runtime.ops.blend import to_unit
 from lutkit_runtime.program import Program
 from lutkit_runtime.table_coding import Storage, TableCoding
@@ -116,9 +117,9 @@ class RelightingWorkbench(NetworkWorkbench):
         scenes: SceneMaterials = materials.training
         source = RelightingSource(scenes.fitted, recipe.side, recipe.smallest_share)
         rng = np.random.default_rng(config.seed)
-        drawn = [source.sample(rng)[0] for _ in range(recipe.answers)]
+        drawn = (source.sample(rng)[0] for _ in range(recipe.answers))
         held = [stack_channels(pair) for pair in materials.pairs[:HELD_OUT_ANSWERS]]
-        answered = [_ask(network, each, watch) for each in (drawn, held)]
+        answered = [_ask(network, each, count, watch) for each, count in ((drawn, recipe.answers), (held, len(held)))]
         model = BilateralModel(BilateralModule(config.model.grid, CHANNELS))
         agreement = learn_answers(
             model,
@@ -158,6 +159,10 @@ def gather_scenes(data: Path | None, val: Path | None, count: int, side: int, se
         fitted, held = scenes.hold_out()
         held_described = f"{described} that were held out"
     else:
+        if data is not None and data.resolve() == val.resolve():
+            raise DataError(
+                f"every scene of {data} lies in {val} too, which leaves none to train on: name another --val"
+            )
         fitted, held = scenes, read_scenes(val)
         held_described = f"scenes of {val.name or val}"
     guides = held if len(held) > 1 else fitted
@@ -191,12 +196,19 @@ def restore_with(network: RelightingNetwork) -> Any:
 
 
 @torch.no_grad()
-def _ask(network: RelightingNetwork, pictures: Sequence[NDArray[np.float32]], watch: Watch) -> list[Answered]:
-    """Return what the network answers to pictures (8, H, W)."""
+def _ask(
+    network: RelightingNetwork, pictures: Iterable[NDArray[np.float32]], count: int, watch: Watch
+) -> list[Answered]:
+    """Return what the network answers to so many pictures (8, H, W), each of which is let go once it is answered."""
     network.eval()
     answered: list[Answered] = []
     for given in tqdm(
-        pictures, desc="asking the network", unit="picture", disable=not watch.show_progress, leave=False
+        pictures,
+        total=count,
+        desc="asking the network",
+        unit="picture",
+        disable=not watch.show_progress,
+        leave=False,
     ):
         answer = network.relight(torch.from_numpy(given)[None])[0].clamp(0, 1)
         answered.append(Answered(np.rint(given * 255).astype(np.uint8), answer.numpy().astype(np.float16)))
