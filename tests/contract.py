@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, get_args
 
 import msgspec
@@ -26,6 +27,7 @@ from network_models import (
 )
 from numpy.typing import NDArray
 from small_ops import axis_lookups
+from small_training import write_photos, write_scenes
 from strategies import fill_tables, fill_thresholds, patterns, stages
 
 from lutkit.configuration import AnyConfig
@@ -400,11 +402,14 @@ class FamilyCase:
         One step on pictures of 32 x 32 pixels.
     transfers : tuple of mappings
         Fields of `TransferOptions` that the family takes.
+    write_data : callable
+        Writes what the family is trained on into a folder, and returns the folder; takes count, side and seed.
     """
 
     config: Any
     recipe: Schedule
     transfers: tuple[Mapping[str, Any], ...] = ({},)
+    write_data: Callable[..., Path] = write_photos
 
 
 PATCHES = Recipe(
@@ -462,8 +467,9 @@ FAMILY_CASES: dict[str, Callable[[], FamilyCase]] = {
     ),
     "s3net": lambda: FamilyCase(
         shrink("s3net", depths=(1, 1, 1), width=16, grid=SMALL_GRID),
-        learn_briefly("s3net", side=32),
+        learn_briefly("s3net", side=32, answers=4),
         transfers=({}, {"storage": "int8"}, {"exact": True}),
+        write_data=write_scenes,
     ),
     "tiny-lut": lambda: FamilyCase(
         shrink("tiny-lut", channels=4, scale=2, interval=1, width=4),
@@ -665,6 +671,55 @@ def _compare_nodes(run: Run, config: AnyConfig, artefact: Artefact) -> float:
     return worst
 
 
+def _run_guided_pictures(objective: Any, codes: NDArray[np.uint8]) -> Forward:
+    """Run a model that sees a guide and two depth maps after the picture's channels."""
+    import torch
+
+    from lutkit.families.s3net import COMPANIONS as BESIDE
+
+    image = codes.astype(np.float32) / np.float32(255)
+    random = np.random.default_rng(5)
+    beside = {each.name: random.random((*codes.shape[:2], each.channels), np.float32) for each in BESIDE}
+    given = np.concatenate((image, *beside.values()), axis=2).transpose(2, 0, 1).copy()
+    outputs, _ = objective.model.run([torch.from_numpy(given)])
+    result = np.ascontiguousarray(outputs[0].detach().numpy().transpose(1, 2, 0))
+    return Forward(image, result, strip_depths(beside))
+
+
+def _compare_networks(run: Run, config: AnyConfig, artefact: Artefact) -> float:
+    """Compare the exact program's planes with torch's in steps of a hundred-thousandth.
+
+    Of grids, which learn the networks' answers, compare with those that are stored as float32, in steps of their storage.
+    """
+    import torch
+
+    from lutkit.bilateral.parts import find_parts
+    from lutkit.transfer import transfer
+    from lutkit.workbench import TransferOptions, find_workbench
+
+    network_op = artefact.program.ops[0]
+    if isinstance(network_op, Network):
+        network: Any = find_workbench(find_family(config.family)).load_network(run, config)  # type: ignore[attr-defined]
+        channels = artefact.program.count_channels(network_op.inputs)
+        given = np.random.default_rng(0).random((64, 32, channels), np.float32)
+        with torch.no_grad():
+            expected = network(torch.from_numpy(given.transpose(2, 0, 1)[None].copy()))[0].numpy().transpose(1, 2, 0)
+        ends = np.cumsum((3, *(each.channels for each in artefact.program.companions)))
+        values = dict(zip(network_op.inputs, np.split(given, ends[:-1], axis=2), strict=True))
+        return float(np.abs(network_op.reference(values, artefact.tables) - expected).max()) * 1e5
+    plain, _ = transfer(run, config, TransferOptions(storage="float32"))
+    parts, plain_parts = find_parts(artefact.program), find_parts(plain.program)
+    if artefact.tables[parts.predictor.slot].tobytes() != plain.tables[plain_parts.predictor.slot].tobytes():
+        return float("inf")
+    decoded, own = parts.decode(artefact.tables), plain_parts.decode(plain.tables)
+    worst = 0.0
+    for name, values in own.items():
+        coding, difference = parts.codings[name], float(np.abs(decoded[name] - values).max())
+        exact = coding.storage is Storage.FLOAT32
+        worst = max(worst, float("inf") if exact and difference else difference / coding.step)
+    return worst
+
+
 def _compare_columns(run: Run, config: AnyConfig, artefact: Artefact) -> float:
     """Compare columns and guide in steps of their storage, and what the network gives in steps of a thousandth."""
     import torch
@@ -691,6 +746,8 @@ BENCHES: dict[str, Bench] = {
     "lutkit.spatial_workbench:SpatialWorkbench": Bench(_run_patches, _compare_entries),
     "lutkit.colour.workbench:ColourWorkbench": Bench(_run_pictures, _compare_nodes),
     "lutkit.bilateral.workbench:BilateralWorkbench": Bench(_run_pictures, _compare_columns),
+    "lutkit.lowlight.workbench:LowLightWorkbench": Bench(_run_pictures, _compare_networks),
+    "lutkit.relighting.workbench:RelightingWorkbench": Bench(_run_guided_pictures, _compare_networks),
 }
 """Every workbench that a family names."""
 

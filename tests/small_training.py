@@ -1,4 +1,4 @@
-"""Photos, configurations and commands so small that a training run takes a second; shared by the train side's tests."""
+"""Photos, scenes, configurations and commands so small that a training run takes a second; shared by the train side's tests."""
 
 import os
 import subprocess
@@ -12,6 +12,7 @@ from lutkit.configuration import RunConfig
 from lutkit.families.spatial import SpatialConfig
 from lutkit.generated import render_collection
 from lutkit.recipe import Phase, Recipe
+from lutkit.relighting.scenes import render_scenes
 
 LUTKIT = (sys.executable, "-c", "from lutkit.cli import main; main(prog_name='lutkit')")
 
@@ -27,6 +28,17 @@ def write_photos(folder: Path, *, count: int, side: int, seed: int = 3) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for number, photo in enumerate(render_collection(seed, count, side)):
         cv2.imwrite(str(folder / f"photo{number}.png"), photo[:, :, ::-1])
+    return folder
+
+
+def write_scenes(folder: Path, *, count: int, side: int, seed: int = 3, lights: int = 3) -> Path:
+    """Write rendered scenes under a few lights, with their depth, and return their folder."""
+    scenes = render_scenes(seed, count, side, 8)
+    for scene, name in enumerate(scenes.names):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(folder / name / "depth.png"), scenes.depth(scene))
+        for light, lit in enumerate(scenes.lights[:lights]):
+            cv2.imwrite(str(folder / name / f"light_{lit}.png"), scenes.picture(scene, light)[:, :, ::-1])
     return folder
 
 

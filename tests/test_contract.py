@@ -29,7 +29,6 @@ from fresh_python import refuse_imports, run_python
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from network_models import make_companions
-from small_training import write_photos
 
 from lutkit.configuration import RunConfig, config_type, decode_config
 from lutkit.degradation import TASKS, make_task
@@ -38,7 +37,7 @@ from lutkit.recipe import Schedule
 from lutkit.run import Run
 from lutkit_runtime.artefact import Artefact, read_artefact, write_artefact
 from lutkit_runtime.engine import Model, available_backends
-from lutkit_runtime.errors import ArtefactError, LutkitError, ProgramError
+from lutkit_runtime.errors import ArtefactError, DataError, LutkitError, ProgramError
 from lutkit_runtime.kernels.cuda.device import is_simulated
 from lutkit_runtime.ops import CODES, ChannelOp, GridFusion, Kind, Network, Op, Predictor, Value, follow_planes
 from lutkit_runtime.program import Colour, Program
@@ -281,9 +280,17 @@ def test_damaged_and_newer_files_are_refused(name, tmp_path):
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
-    """Folders of tiny photos to train on and to validate on."""
-    folder = tmp_path_factory.mktemp("photos")
-    return write_photos(folder / "data", count=2, side=32), write_photos(folder / "val", count=1, side=32, seed=4)
+    """Folders of tiny photos or scenes to train on and to validate on, made when a case asks for them."""
+    made = {}
+
+    def make(case):
+        write = case.write_data
+        if write not in made:
+            folder = tmp_path_factory.mktemp("data")
+            made[write] = write(folder / "data", count=2, side=32), write(folder / "val", count=1, side=32, seed=4)
+        return made[write]
+
+    return make
 
 
 @pytest.fixture(scope="module")
@@ -299,7 +306,7 @@ def trained(tmp_path_factory, folders):
     def make(name):
         if name not in runs:
             case = case_of_family(name)
-            data, val = map(str, folders)
+            data, val = map(str, folders(case))
             config = RunConfig(family=family_of(name).name, model=case.config, recipe=case.recipe, data=data, val=val)
             runs[name] = Run(tmp_path_factory.mktemp(name)), config
             with pytest.MonkeyPatch.context() as patch:
@@ -342,13 +349,14 @@ def test_every_task_is_trained_or_refused(name, task, folders, tmp_path, monkeyp
     except LutkitError as error:
         assert "\n" not in str(error) and task in str(error)
         usual = None
+    data, val = folders(case)
     scales = {"scale": case.config.scale if task == "sr" else 1} if "scale" in case.config.__struct_fields__ else {}
     config = RunConfig(
         family=family.name,
         model=msgspec.structs.replace(case.config, task=task, **scales),
         recipe=case.recipe,
-        data=str(folders[0]),
-        val=str(folders[1]),
+        data=str(data),
+        val=str(val),
     )
     run = Run(tmp_path / "run")
     try:
@@ -384,8 +392,14 @@ def test_finetuning_computes_what_apply_does(name, transferred, folders, tmp_pat
     for fields in case.transfers:
         artefact, _ = transferred(name, fields)
         task = make_task(case.config.task, case.config.scale)
-        job = FinetuneJob(artefact, task, case.recipe, *folders, 0, tmp_path / "out.h5")
+        recipe = getattr(case.recipe, "compiling", case.recipe)
+        job = FinetuneJob(artefact, task, recipe, *folders(case), 0, tmp_path / "out.h5")
         watch = Watch(say=lambda _line: None)
+        if fields.get("exact"):
+            with pytest.raises(DataError, match="keeps its network") as refusal:
+                find_workbench(family).prepare_finetuning(job, torch.device("cpu"), watch)
+            assert "\n" not in str(refusal.value)
+            continue
         finetuning = find_workbench(family).prepare_finetuning(job, torch.device("cpu"), watch)
         objective = finetuning.training.objective
         with torch.no_grad():
