@@ -57,6 +57,11 @@ def stack(rows: list[Image.Image]) -> Image.Image:
     return page
 
 
+def shrink(page: Image.Image) -> Image.Image:
+    """Return a page in 256 colours, which takes half of the bytes."""
+    return page.quantize(256, method=Image.Quantize.MEDIANCUT)
+
+
 def draw_low_light(folder: Path) -> None:
     """Write the pictures of a dark photo."""
     with Image.open(find_pictures() / "coffee.png") as file:
@@ -65,9 +70,9 @@ def draw_low_light(folder: Path) -> None:
     dark = Exposure(stops=STOPS).take(photo, np.random.default_rng(0))
     model = lutkit_runtime.load(find_model("lowlight").path)
     row = draw_row([("dark photo", dark), ("lowlight", model.apply(dark)), ("the photo before", photo)], SIDE)
-    row.save(folder / "lowlight-before-after.png", optimize=True)
+    shrink(row).save(folder / "lowlight-before-after.png", optimize=True)
     panels = [(f"--gamma {gamma:g}", model.apply(dark, gamma=gamma)) for gamma in GAMMAS]
-    draw_row(panels, 2 * SMALL - 130).save(folder / "lowlight-gamma.png", optimize=True)
+    shrink(draw_row(panels, 2 * SMALL - 130)).save(folder / "lowlight-gamma.png", optimize=True)
 
 
 def draw_relighting(folder: Path) -> None:
@@ -85,7 +90,7 @@ def draw_relighting(folder: Path) -> None:
     first = draw_row(
         [("the picture", start), ("its depth", np.stack([scenes.depth(0) >> 8] * 3, -1).astype(np.uint8))], SMALL
     )
-    stack([first, *(draw_row(panels, SMALL) for panels in (guides, made, truth))]).save(
+    shrink(stack([first, *(draw_row(panels, SMALL) for panels in (guides, made, truth))])).save(
         folder / "relight-eight.png", optimize=True
     )
 
