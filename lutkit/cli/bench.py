@@ -220,8 +220,12 @@ def _open_model(name: str, interpolation: CubeInterpolation | None) -> Model:
     from lutkit.colour.programs import change_interpolation
     from lutkit.resolve import find_model, open_model
     from lutkit_runtime.engine import Model
+    from lutkit_runtime.errors import DataError
 
     artefact = open_model(find_model(name))
+    if artefact.program.companions:
+        names = ", ".join(each.name for each in artefact.program.companions)
+        raise DataError(f"{name} needs {names} beside a picture, which bench has not: measure another model")
     if interpolation is not None:
         artefact = change_interpolation(artefact, interpolation)
     return Model(artefact.program, artefact.tables)

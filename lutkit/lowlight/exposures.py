@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lutkit.colour.pictures import PictureCache, read_colours, read_target
+from lutkit.colour.pictures import PictureCache, find_pair_folders, read_colours, read_target
 from lutkit.data import find_images
 from lutkit.degradation import Darken
 from lutkit.evaluate import Pair, ReadPair
@@ -277,6 +277,11 @@ _Scene = _Stack | _Photo
 
 def _open_folder(folder: Path, longest_side: int, seed: int, without: Path | None = None) -> tuple[list[_Scene], str]:
     """Return the scenes or photos of a folder but for those below another, and what they are called."""
+    if folder.is_dir() and find_pair_folders(folder) is not None:
+        raise DataError(
+            f"{folder} holds pairs, and pairlie learns from two exposures of a scene: give a folder for each scene, or "
+            "photos; lutkit finetune takes pairs"
+        )
     found = find_scenes(folder)
     if found:
         barred = without.resolve() if without is not None else None
