@@ -52,6 +52,7 @@ def start_near_identity(network: RetinexNetwork) -> None:
 def _clean_nothing(net: ReflectedConvolutions) -> None:
     """Make a network return its input."""
     bent, last = _split_into_ramps(net)
+    last.weight.zero_()
     for colour in range(COLOURS):
         for ramp, rise in enumerate(np.diff(bent)):
             last.weight[colour, colour * (len(NODES) - 1) + ramp, 1, 1] += float(rise)
@@ -81,6 +82,9 @@ def _split_into_ramps(net: ReflectedConvolutions) -> tuple[NDArray[np.float64], 
     for convolution in (second, *inner, last):
         convolution.weight *= NOISE
         _fill_bias(convolution, 0.0)
+    for convolution in (second, *inner):
+        # what is handed through is not mixed with the random rest: the first layer's results are large
+        convolution.weight[: COLOURS * (count - 1)] = 0
     for colour in range(COLOURS):
         for number, node in enumerate(nodes):
             _connect(first, colour * count + number, colour, SCALE, bias=-SCALE * float(node))
