@@ -24,10 +24,10 @@ def test_every_result_is_checked_and_written_down(tmp_path, monkeypatch):
     )
     assert done.exit_code == 0, done.output
     report = json.loads((tmp_path / "gpu.json").read_text())
-    assert len(report["measurements"]) == 11
+    assert len(report["measurements"]) == 13
     assert all(each["identical"] for each in report["measurements"])
     assert "simulator" in report["device"]
-    assert (tmp_path / "gpu.md").read_text().count("| yes |") == 11
+    assert (tmp_path / "gpu.md").read_text().count("| yes |") == 13
     sys.modules.pop("check_gpu")
 
 

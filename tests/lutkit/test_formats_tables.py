@@ -497,7 +497,7 @@ def test_offsets_out_of_range_are_refused(tmp_path: Path) -> None:
 
 
 def test_unknown_kinds_and_options_name_what_there_is(tmp_path: Path) -> None:
-    assert "mulut, ocio, shiftlut, sr-lut, tinylut" in refusal("none", tmp_path)
+    assert "mulut, ocio, pairlie, shiftlut, sr-lut, tinylut" in refusal("none", tmp_path)
     assert (
         "'mulut' has no option --compat: it takes --pattern NAME=ROW,COLUMN:..., --scale, --interval, --task"
         in refusal("mulut", tmp_path, compat=True)

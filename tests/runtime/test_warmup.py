@@ -55,8 +55,11 @@ for artefact in artefacts:
     for depth, channels, size in itertools.product(("u1", "u2", "f4"), (3, 4), sizes):
         picture = np.zeros((*size, channels), depth)
         picture.flags.writeable = channels == 3  # as Pillow gives them away
+        beside = {
+            each.name: np.zeros((*size, each.channels), np.uint8) for each in model.program.companions
+        }
         for strength in (1.0, 0.3) if model.program.parameters else (None,):
-            given = {} if strength is None else {"strength": strength}
+            given = beside if strength is None else {"strength": strength, **beside}
             model.apply(picture, backend="cpu", tile=4 if size == (5, 6) else None, threads=1, **given)
 missing = asked - warmed
 print(json.dumps([sorted(warmed), len(asked), sorted(missing)]))
