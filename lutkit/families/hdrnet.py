@@ -154,6 +154,36 @@ def build_guide(config: HdrnetConfig, curves: TableCoding | None = None, result:
     )
 
 
+def build_predictor(config: HdrnetConfig, graph_bytes: int, companions: tuple[str, ...] = ()) -> Predictor:
+    """Return what predicts ``weights`` from a thumbnail of the picture, and of those beside it."""
+    return Predictor(
+        input="image",
+        companions=companions,
+        output="weights",
+        slot=PREDICTOR,
+        graph_bytes=graph_bytes,
+        side=SIDE,
+        outputs=config.terms * config.spatial**2,
+        sampling=Sampling.NEAREST,
+    )
+
+
+def build_fusion(
+    config: HdrnetConfig, coding: TableCoding | None = None, slot: str = COLUMNS, output: str = "grid"
+) -> GridFusion:
+    """Return what makes a grid of the weights; its columns are stored as float32 without a coding."""
+    return GridFusion(
+        weights="weights",
+        slot=slot,
+        terms=config.terms,
+        rows=config.spatial,
+        columns=config.spatial,
+        depth=config.levels,
+        coding=coding or TableCoding(),
+        output=output,
+    )
+
+
 def build_program(
     config: HdrnetConfig,
     *,
@@ -173,25 +203,8 @@ def build_program(
         How the tables of the grid and of the guide are stored; float32 without them.
     """
     guide = build_guide(config, curves, result)
-    predictor = Predictor(
-        input="image",
-        output="weights",
-        slot=PREDICTOR,
-        graph_bytes=graph_bytes,
-        side=SIDE,
-        outputs=config.terms * config.spatial**2,
-        sampling=Sampling.NEAREST,
-    )
-    fusion = GridFusion(
-        weights="weights",
-        slot=COLUMNS,
-        terms=config.terms,
-        rows=config.spatial,
-        columns=config.spatial,
-        depth=config.levels,
-        coding=columns or TableCoding(),
-        output="grid",
-    )
+    predictor = build_predictor(config, graph_bytes)
+    fusion = build_fusion(config, columns)
     program = Program(
         family=name,
         task=config.task,

@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import msgspec
 
 from lutkit.families.hdrnet import QUICK as GRID_RECIPE
-from lutkit.families.hdrnet import SIDE, HdrnetConfig, build_guide
+from lutkit.families.hdrnet import HdrnetConfig, build_fusion, build_guide, build_predictor
 from lutkit.recipe import ColourRecipe, ExposureRecipe
 from lutkit_runtime.errors import DataError
-from lutkit_runtime.ops import BilateralSlice, Blend, GridFusion, Illuminate, Network, Predictor, SelectPlanes
-from lutkit_runtime.ops.predictor import Sampling
+from lutkit_runtime.ops import BilateralSlice, Blend, Illuminate, Network, SelectPlanes
 from lutkit_runtime.program import STRENGTH, Colour, Parameter, Program
 from lutkit_runtime.table_coding import TableCoding
 
@@ -27,8 +26,6 @@ name = "pairlie"
 
 NETWORK = "network"
 """Slot of the three networks, of the exact program."""
-PREDICTOR = "predictor"
-"""Slot of what predicts the grids, of the compiled program."""
 REFLECTANCE, ILLUMINATION = "reflectance/columns", "illumination/columns"
 """Slots of what the predictor's weights are multiplied with."""
 
@@ -175,35 +172,14 @@ def build_compiled(
     """
     gamma, grid = choose_gamma(config), config.grid
     guide = build_guide(grid, curves, result)
-    predictor = Predictor(
-        input="image",
-        output="weights",
-        slot=PREDICTOR,
-        graph_bytes=graph_bytes,
-        side=SIDE,
-        outputs=grid.terms * grid.spatial**2,
-        sampling=Sampling.NEAREST,
-    )
-
-    def fuse(slot: str, coding: TableCoding | None, output: str) -> GridFusion:
-        return GridFusion(
-            weights="weights",
-            slot=slot,
-            terms=grid.terms,
-            rows=grid.spatial,
-            columns=grid.spatial,
-            depth=grid.levels,
-            coding=coding or TableCoding(),
-            output=output,
-        )
-
+    predictor = build_predictor(grid, graph_bytes)
     program = Program(
         family=name,
         task=config.task,
         ops=(
             predictor,
-            fuse(REFLECTANCE, reflectance, "reflectance_grid"),
-            fuse(ILLUMINATION, illumination, "illumination_grid"),
+            build_fusion(grid, reflectance, REFLECTANCE, "reflectance_grid"),
+            build_fusion(grid, illumination, ILLUMINATION, "illumination_grid"),
             BilateralSlice(input="image", grid="reflectance_grid", guide=guide, output="reflectance"),
             BilateralSlice(input="image", grid="illumination_grid", guide=guide, output="illumination"),
             Illuminate(

@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 
-from lutkit.families.hdrnet import COLUMNS, PREDICTOR, SIDE, HdrnetConfig, build_guide
 from lutkit.families.hdrnet import QUICK as GRID_RECIPE
+from lutkit.families.hdrnet import HdrnetConfig, build_fusion, build_guide, build_predictor
 from lutkit.recipe import ColourRecipe, RelightingRecipe
 from lutkit_runtime.errors import DataError
 from lutkit_runtime.ops import BilateralSlice, Blend, GridFusion, Network, Predictor, SelectPlanes
-from lutkit_runtime.ops.predictor import Sampling
 from lutkit_runtime.program import STRENGTH, Colour, Companion, Program
 from lutkit_runtime.table_coding import TableCoding
 
@@ -153,26 +152,8 @@ def build_compiled(
         How the tables of the grid and of the guide are stored; float32 without them.
     """
     grid = config.grid
-    predictor = Predictor(
-        input="image",
-        companions=SOURCES[1:],
-        output="weights",
-        slot=PREDICTOR,
-        graph_bytes=graph_bytes,
-        side=SIDE,
-        outputs=grid.terms * grid.spatial**2,
-        sampling=Sampling.NEAREST,
-    )
-    fusion = GridFusion(
-        weights="weights",
-        slot=COLUMNS,
-        terms=grid.terms,
-        rows=grid.spatial,
-        columns=grid.spatial,
-        depth=grid.levels,
-        coding=columns or TableCoding(),
-        output="grid",
-    )
+    predictor = build_predictor(grid, graph_bytes, SOURCES[1:])
+    fusion = build_fusion(grid, columns)
     guide = build_guide(grid, curves, result)
     return _complete(
         config, predictor, fusion, BilateralSlice(input="image", grid="grid", guide=guide, output="changed")

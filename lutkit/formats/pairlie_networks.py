@@ -14,15 +14,13 @@ import torch
 
 from lutkit.checkpoints import save_networks
 from lutkit.configuration import AnyConfig, Origin, RunConfig, describe_training
-from lutkit.families.pairlie import NETWORK, PairlieConfig, build_exact, presets
+from lutkit.families.pairlie import PairlieConfig, presets
 from lutkit.formats.arrays import read_arrays
+from lutkit.lowlight.exact import keep_exact
 from lutkit.lowlight.networks import RetinexNetwork
-from lutkit.onnx_export import export_network
 from lutkit.run import Run
 from lutkit_runtime.artefact import Artefact
 from lutkit_runtime.errors import FormatError
-
-NOMINAL_SIDE = 32
 
 
 def import_model(sources: Sequence[Path]) -> Artefact:
@@ -33,8 +31,7 @@ def import_model(sources: Sequence[Path]) -> Artefact:
     if len(sources) != 1:
         raise FormatError(f"pairlie is one file of weights, not {len(sources)}: name PairLIE.pth")
     config, network = _read(sources[0])
-    graph = export_network(network, (1, 3, NOMINAL_SIDE, NOMINAL_SIDE))
-    return Artefact(build_exact(config.model, graph_bytes=len(graph)), {NETWORK: graph}, describe_training(config))
+    return Artefact(*keep_exact(network, config.model), describe_training(config))
 
 
 def import_run(source: Path, run: Run, *, overwrite: bool = False) -> AnyConfig:

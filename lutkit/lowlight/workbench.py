@@ -19,8 +19,9 @@ from lutkit.bilateral.workbench import fill_program, read_values
 from lutkit.colour.pairs import gather_pictures
 from lutkit.configuration import AnyConfig
 from lutkit.evaluate import Pair
-from lutkit.families.hdrnet import SIDE
-from lutkit.families.pairlie import NETWORK, PREDICTOR, build_compiled, build_exact
+from lutkit.families.hdrnet import PREDICTOR, SIDE
+from lutkit.families.pairlie import build_compiled
+from lutkit.lowlight.exact import keep_exact
 from lutkit.lowlight.exposures import Exposures, find_scene_pairs, gather_exposures
 from lutkit.lowlight.networks import RetinexNetwork
 from lutkit.lowlight.objective import ExposureObjective
@@ -33,9 +34,6 @@ from lutkit_runtime.errors import DataError
 from lutkit_runtime.ops.illuminate import ROOT
 from lutkit_runtime.program import Program
 from lutkit_runtime.table_coding import Storage, TableCoding
-
-NOMINAL_SIDE = 32
-"""Of the pictures for which the network's file is written; other sizes are derived."""
 
 HELD_OUT_ANSWERS = 8
 """Pictures on which it is watched how closely the grids follow the networks."""
@@ -83,8 +81,8 @@ class LowLightWorkbench(NetworkWorkbench):
 
     def keep(self, network: torch.nn.Module, config: AnyConfig) -> tuple[Program, dict[str, NDArray[Any]]]:
         """Return the program that runs the networks at every pixel."""
-        graph = export_network(network, (1, 3, NOMINAL_SIDE, NOMINAL_SIDE))
-        return build_exact(config.model, graph_bytes=len(graph)), {NETWORK: graph}
+        assert isinstance(network, RetinexNetwork)
+        return keep_exact(network, config.model)
 
     def compile(
         self, network: torch.nn.Module, config: AnyConfig, materials: Materials, storage: Storage, watch: Watch

@@ -19,7 +19,11 @@ from lutkit.cli import main  # noqa: E402
 from lutkit.configuration import RunConfig  # noqa: E402
 from lutkit.distil.teacher import open_teacher  # noqa: E402
 from lutkit.families import find_family, pairlie  # noqa: E402
-from lutkit.families.hdrnet import SIDE, HdrnetConfig  # noqa: E402
+from lutkit.families.hdrnet import (  # noqa: E402
+    PREDICTOR,
+    SIDE,
+    HdrnetConfig,
+)
 from lutkit.lowlight.exposures import ExposureSource, find_scene_pairs, gather_exposures  # noqa: E402
 from lutkit.lowlight.losses import DARKEST, retinex_loss  # noqa: E402
 from lutkit.lowlight.networks import Retinex, RetinexNetwork  # noqa: E402
@@ -368,7 +372,7 @@ def test_the_compiled_program_is_the_torch_model(lit, storage, bound):
     skeleton = pairlie.build_compiled(
         config, graph_bytes=len(graph), reflectance=coding, illumination=coding, curves=coding, result=coding
     )
-    filled = fill_program(skeleton, read_values(model), {pairlie.PREDICTOR: graph})
+    filled = fill_program(skeleton, read_values(model), {PREDICTOR: graph})
     picture = np.random.default_rng(1).random((37, 45, 3), np.float32)
     with torch.no_grad():
         outputs, _ = model.run([torch.from_numpy(picture.transpose(2, 0, 1).copy())])

@@ -17,7 +17,11 @@ from lutkit.bilateral.workbench import fill_program, read_values  # noqa: E402
 from lutkit.cli import main  # noqa: E402
 from lutkit.evaluate import mean_finite_psnr, score_pairs  # noqa: E402
 from lutkit.families import find_family, s3net  # noqa: E402
-from lutkit.families.hdrnet import SIDE, HdrnetConfig  # noqa: E402
+from lutkit.families.hdrnet import (  # noqa: E402
+    PREDICTOR,
+    SIDE,
+    HdrnetConfig,
+)
 from lutkit.onnx_export import export_network  # noqa: E402
 from lutkit.relighting.networks import RelightingNetwork  # noqa: E402
 from lutkit.relighting.pairs import RelightingSource, make_pairs  # noqa: E402
@@ -181,7 +185,7 @@ def test_the_compiled_program_is_the_torch_model(storage, bound):
     model, graph = BilateralModel(module), export_network(module.network, (1, s3net.CHANNELS, SIDE, SIDE))
     coding = TableCoding(Storage(storage))
     skeleton = s3net.build_compiled(config, graph_bytes=len(graph), columns=coding, curves=coding, result=coding)
-    filled = fill_program(skeleton, read_values(model), {s3net.PREDICTOR: graph})
+    filled = fill_program(skeleton, read_values(model), {PREDICTOR: graph})
     results = []
     for seed in range(2):
         pictures = draw_pictures(37, 45) | {"guide": draw_pictures(37, 45, seed)["guide"]}
