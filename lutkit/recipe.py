@@ -179,6 +179,8 @@ class ExposureRecipe(Schedule, frozen=True, forbid_unknown_fields=True, kw_only=
         Probability that both are mirrored; published: none are.
     longest_side : int
         Pictures with a longer side are reduced to it when they are read; 0 keeps them.
+    cleaning_rate, reflectance_rate : float
+        Learning rates of the networks that clean and that find reflectance as parts of the rate of illumination's.
     compiling : ColourRecipe
         How the grids of the compiled form learn what the networks answer.
     answers : int
@@ -189,6 +191,8 @@ class ExposureRecipe(Schedule, frozen=True, forbid_unknown_fields=True, kw_only=
     compiling: ColourRecipe
     flip: float = 0.0
     longest_side: int = 640
+    cleaning_rate: float = 0.02
+    reflectance_rate: float = 1.0
     answers: int = 96
 
     def validate(self) -> None:
@@ -201,6 +205,11 @@ class ExposureRecipe(Schedule, frozen=True, forbid_unknown_fields=True, kw_only=
             raise DataError(
                 f"recipe has flip = {self.flip} and longest_side = {self.longest_side}; 0 to 1, and 0 or more, are needed"
             )
+        for field in ("cleaning_rate", "reflectance_rate"):
+            if not 0 < getattr(self, field) < math.inf:
+                raise DataError(
+                    f"recipe has {field} = {getattr(self, field)}; a finite number above 0 is needed: 1 is the others' rate"
+                )
         if self.answers < 1:
             raise DataError(f"recipe has answers = {self.answers}; it must be at least 1")
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+import msgspec
 
 from lutkit.cli.group import FAILED, INTERRUPTED
 from lutkit.configuration import AnyConfig, RunConfig, override, read_config
@@ -69,9 +70,9 @@ def make_config(
     if config:
         made = override(made, changes, str(config))
     options = {
-        "data": str(data.resolve()) if data else None,
-        "val": str(val.resolve()) if val else None,
-        "start": str(start.resolve()) if start else None,
+        "data": str(data) if data else None,
+        "val": str(val) if val else None,
+        "start": str(start) if start else None,
         "sigma": sigma,
         "quality": quality,
         "seed": seed,
@@ -82,12 +83,26 @@ def make_config(
         },
         "recipe": {"steps": steps, "validate_every": min(made.recipe.validate_every, steps)} if steps else None,
     }
-    made = override(made, _leave_out_none(options), "the command line")
+    made = _locate(override(made, _leave_out_none(options), "the command line"))
     for option, value, needed in (("--sigma", sigma, "denoise"), ("--quality", quality, "deblock")):
         if value is not None and made.model.task != needed:
             raise click.UsageError(f"{option} belongs to --task {needed}, but the task is {made.model.task}")
     _ = made.task
     return made
+
+
+def _locate(config: AnyConfig) -> AnyConfig:
+    """Return a configuration whose files and folders are found from everywhere: later verbs may run in another folder."""
+
+    def locate(fields: Any, *names: str) -> Any:
+        named = {name: getattr(fields, name, None) for name in names}
+        return msgspec.structs.replace(
+            fields, **{name: str(Path(path).resolve()) for name, path in named.items() if path}
+        )
+
+    return locate(
+        msgspec.structs.replace(config, recipe=locate(config.recipe, "vgg", "encoder")), "data", "val", "start"
+    )
 
 
 def choose_windows(model: Any, windows: tuple[int, ...] | None) -> dict[str, Any]:

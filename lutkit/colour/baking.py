@@ -58,8 +58,14 @@ def needs_picture(program: Program) -> bool:
 
 
 def refuse_places(program: Program) -> None:
-    """Raise FormatError where a model changes a colour by its place in the picture, or by pictures beside it."""
-    if program.companions or any(isinstance(op, BilateralSlice | Network) for op in program.ops):
+    """Raise FormatError where a model changes a colour by its place in the picture, or by other pictures."""
+    if program.companions:
+        named = ", ".join(each.name for each in program.companions)
+        raise FormatError(
+            f"a model of family {program.family} changes a colour by other pictures ({named}), which no colour LUT can do: "
+            "use it as it is, with lutkit apply"
+        )
+    if any(isinstance(op, BilateralSlice | Network) for op in program.ops):
         raise FormatError(
             f"a model of family {program.family} changes a colour by its place in the picture, which no colour LUT can do: "
             "lutkit distil --to cube fits the nearest one"

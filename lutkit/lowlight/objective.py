@@ -15,13 +15,6 @@ from lutkit.lowlight.networks import RetinexNetwork
 from lutkit.parallel import ALONE, Crew
 from lutkit.recipe import ExposureRecipe
 
-CLEANING_SHARE = 0.02
-"""Learning rate of the network that cleans, as a part of the others': its loss weighs 500 times as much as theirs, and it
-starts where it must end, near what changes nothing."""
-
-REFLECTANCE_SHARE = 0.2
-"""Likewise of reflectance, which starts as local contrast: at the full rate it would forget that at once."""
-
 WATCHED = 16
 """Crops on which training is watched."""
 
@@ -62,11 +55,11 @@ class ExposureObjective:
         return -10 * math.log10(max(self._measure(drawn).item(), 1e-12))
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Return the parameters, network by network; two of them learn more slowly."""
+        """Return the parameters, network by network, as the recipe says how fast each of them learns."""
         return [
             {"params": list(self.module.L_net.parameters())},
-            {"params": list(self.module.R_net.parameters()), "share": REFLECTANCE_SHARE},
-            {"params": list(self.module.N_net.parameters()), "share": CLEANING_SHARE},
+            {"params": list(self.module.R_net.parameters()), "share": self._recipe.reflectance_rate},
+            {"params": list(self.module.N_net.parameters()), "share": self._recipe.cleaning_rate},
         ]
 
     def confine(self) -> None:

@@ -9,6 +9,7 @@ ONNX is protocol buffers: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto
 
 from __future__ import annotations
 
+import itertools
 import math
 import struct
 from collections.abc import Iterator, Mapping
@@ -24,6 +25,10 @@ MAX_LAYERS = 1000
 MAX_ARRAYS = 4000
 MAX_AXES = 5
 MAX_NAME = 200
+MAX_FIELDS = 128
+"""Of a layer, an attribute, an array and what else is part of a graph."""
+MAX_PARTS = 20_000
+"""Fields of a file and of its graph: layers, arrays, and what is said of results between the layers."""
 OPSETS = range(9, 26)
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
@@ -85,7 +90,7 @@ def read_graph(data: bytes) -> Graph:
     """
     graphs: list[bytes] = []
     opsets: list[int] = []
-    for number, value in _fields(data):
+    for number, value in _fields(data, MAX_PARTS):
         if number == 7:
             graphs.append(_message(value))
         elif number == 8:
@@ -101,7 +106,7 @@ def _read_graph(data: bytes, opset: int) -> Graph:
     layers: list[Layer] = []
     arrays: dict[str, NDArray[Any]] = {}
     ends: dict[int, list[tuple[str, Shape]]] = {11: [], 12: []}
-    for number, value in _fields(data):
+    for number, value in _fields(data, MAX_PARTS):
         if number == 1:
             layers.append(_read_layer(_message(value)))
         elif number == 5:
@@ -235,10 +240,14 @@ def _check_shape(shape: Shape, name: str) -> None:
         raise ArtefactError(f"'{name}' has the shape {shape}; up to {MAX_AXES} known lengths are needed")
 
 
-def _fields(data: bytes) -> Iterator[tuple[int, Any]]:
+def _fields(data: bytes, most: int = MAX_FIELDS) -> Iterator[tuple[int, Any]]:
     """Yield number and value of the fields of a message: int for a varint, float for 32 bits, bytes for the rest."""
     place, end = 0, len(data)
-    while place < end:
+    for count in itertools.count():
+        if place >= end:
+            return
+        if count == most:  # few bytes can hold very many fields, and each takes time
+            raise ArtefactError(f"a part of it says more than {most} things")
         key, place = _varint(data, place)
         number, wire = key >> 3, key & 7
         if wire == VARINT:

@@ -94,6 +94,12 @@ def test_train_writes_a_run_and_says_what_comes_next(folder, photos):
     assert result.stderr.endswith("next: lutkit transfer\n")
 
 
+def test_folders_named_in_a_config_file_are_found_from_everywhere(photos, folder):
+    (folder / "here.json").write_text(json.dumps({**SMALL, "data": os.path.relpath(photos)}))
+    assert_done(call("train", "--config", "here.json", "--run", "relative"))
+    assert Run(folder / "relative").read_config().data == str(photos.resolve())
+
+
 def test_train_of_another_run_names_it(folder, photos):
     result = call("train", "--data", photos, "--config", "../small.json", "--run", "mine")
     assert_done(result)

@@ -198,9 +198,10 @@ def test_training_lowers_the_loss_and_reaches_every_weight():
     network = RetinexNetwork(8)
     start_near_identity(network)
     exposures = gather(None)
-    recipe = msgspec.structs.replace(pairlie.QUICK, batch=2, crop=16)
+    recipe = msgspec.structs.replace(pairlie.QUICK, batch=2, crop=16, cleaning_rate=0.03, reflectance_rate=0.5)
     objective = ExposureObjective(network, recipe, exposures.source)
     groups = objective.parameter_groups()
+    assert [group.get("share", 1.0) for group in groups] == [1.0, 0.5, 0.03]
     assert len({id(each) for group in groups for each in group["params"]}) == len(list(network.parameters()))
     adam = torch.optim.Adam([{"params": group["params"]} for group in groups], lr=2e-3)
     before, weights = objective.watch(exposures.held_out), [each.clone() for each in network.parameters()]
@@ -212,6 +213,13 @@ def test_training_lowers_the_loss_and_reaches_every_weight():
         adam.step()
     assert objective.watch(exposures.held_out) > before + 1
     assert not any(torch.equal(*each) for each in zip(weights, network.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("field", ["cleaning_rate", "reflectance_rate"])
+@pytest.mark.parametrize("rate", [0.0, -1.0, float("nan"), float("inf")])
+def test_rates_out_of_range_are_refused(field, rate):
+    with pytest.raises(DataError, match=rf"{field} = .*; a finite number above 0 is needed"):
+        msgspec.structs.replace(pairlie.QUICK, **{field: rate}).validate()
 
 
 # what it is trained on

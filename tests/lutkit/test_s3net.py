@@ -316,7 +316,7 @@ def write_config(path, **recipe):
 
 
 def test_weights_named_in_the_recipe_are_used(work, scenes, tmp_path, monkeypatch):
-    """Paths count from the current folder."""
+    """Paths count from the current folder, and the run is told where that is."""
     monkeypatch.chdir(tmp_path)
     torch.manual_seed(7)
     encoder = RelightingNetwork((1, 1, 1), 16, channels=3).encoder.state_dict()
@@ -325,6 +325,8 @@ def test_weights_named_in_the_recipe_are_used(work, scenes, tmp_path, monkeypatc
     write_config(tmp_path / "with.json", encoder="encoder.pth", vgg="vgg.pth", steps=1, validate_every=1)
     result = done("train", "s3net", "--data", scenes, "--config", "with.json", "--run", "run")
     assert "best of 1 steps" in result.stderr
+    recipe = Run(tmp_path / "run").read_config().recipe
+    assert (recipe.encoder, recipe.vgg) == (str(tmp_path / "encoder.pth"), str(tmp_path / "vgg.pth"))
     made = find_network(tmp_path / "run").encoder.state_dict()
     name = "layer1.0.conv1.weight"
     assert (made[name] - encoder[name]).abs().max() < 2e-3  # as far as one step goes
@@ -377,7 +379,9 @@ def test_other_commands_say_what_stands_beside(work, scenes):
         assert [each["name"] for each in facts["companions"]] == ["guide", "depth", "guide_depth"]
         assert "guide_depth" in done("info", model).stdout
         refused = call("export", model, "--to", "cube", "--image", image, "-o", "out.cube")
-        assert_refused(refused, "by its place in the picture, which no colour LUT can do")
+        assert_refused(
+            refused, "by other pictures (guide, depth, guide_depth), which no colour LUT can do: use it as it is"
+        )
         assert not (work / "out.cube").exists()
         assert_refused(call("bench", "-m", model), f"{model} needs guide, depth, guide_depth", "which bench has not")
     assert_refused(call("distil", "exact.h5", "--data", scenes, "-o", "out.h5"), "needs guide, depth, guide_depth")

@@ -456,6 +456,18 @@ def test_layers_that_do_not_fit_are_refused_before_opencv_sees_them(graph, told,
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "file",
+    [
+        FILE + b"\x28\x00" * 20_001,  # the version of the model
+        FILE + b"\x42\x82\x02" + b"\x0a\x00" * 129,  # a set of operators, whose domain is said again and again
+    ],
+)
+def test_files_that_say_very_many_things_are_refused_before_they_are_read(file):
+    with pytest.raises(ArtefactError, match="says more than"):
+        OnnxNetwork(file, "test")
+
+
 @settings(max_examples=300, deadline=None)
 @given(st.data())
 @example(None)
