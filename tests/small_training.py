@@ -31,6 +31,22 @@ def write_photos(folder: Path, *, count: int, side: int, seed: int = 3) -> Path:
     return folder
 
 
+def write_exposures(
+    folder: Path, count: int, *, exposures: int = 2, reference: str | None = "ref", side: int = 32, seed: int = 3
+) -> Path:
+    """Write scenes of so many dark exposures each, and the photo that they were made of as the reference."""
+    photos = write_photos(folder / ".photos", count=count, side=side, seed=seed)
+    for number, path in enumerate(sorted(photos.iterdir())):
+        (folder / f"scene{number}").mkdir()
+        photo = cv2.imread(str(path))
+        for exposure in range(exposures):
+            dark = (photo * (0.15 + 0.1 * exposure)).astype("uint8")
+            cv2.imwrite(str(folder / f"scene{number}" / f"{exposure}.png"), dark)
+        if reference:
+            cv2.imwrite(str(folder / f"scene{number}" / f"{reference}.png"), photo)
+    return folder
+
+
 def write_scenes(folder: Path, *, count: int, side: int, seed: int = 3, lights: int = 3) -> Path:
     """Write rendered scenes under a few lights, with their depth, and return their folder."""
     scenes = render_scenes(seed, count, side, 8)
