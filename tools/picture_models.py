@@ -111,6 +111,8 @@ class CompiledPlan:
         What it is trained on.
     protocol, on, machine : str
         How and on what it is measured, and on what it was trained; for people.
+    find_pairs : callable, optional
+        Returns what it is measured on; by default what the network was validated on.
     """
 
     name: str
@@ -123,6 +125,7 @@ class CompiledPlan:
     protocol: str
     on: str
     machine: str
+    find_pairs: Callable[[], list[Pair]] | None = None
 
 
 def build_compiled(plan: CompiledPlan, description: str | None) -> None:
@@ -153,7 +156,7 @@ def build_compiled(plan: CompiledPlan, description: str | None) -> None:
         write_finetuned(job, finetune(job, torch.device("cpu"), watch), overwrite=True)
         artefact = read_artefact(run.finetuned_file)
         forms["finetuned"] = Model(artefact.program, artefact.tables).apply
-    pairs = workbench.read_materials(config).pairs
+    pairs = plan.find_pairs() if plan.find_pairs else workbench.read_materials(config).pairs
     contenders: dict[str, Restore] = {"input": lambda image, **_: image, **forms}
     figures = {name: measure(restore, pairs, config) for name, restore in contenders.items()}
     provenance = {

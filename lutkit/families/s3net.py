@@ -103,7 +103,7 @@ PAPER = msgspec.structs.replace(
 """100 epochs of 300 scenes. Published: AdamW, whose rate falls to a tenth after 20 epochs; here Adam, and a cosine."""
 
 FINETUNE: ColourRecipe = msgspec.structs.replace(
-    COMPILING, steps=600, learning_rate=2e-4, final_rate=1e-6, warmup=0, validate_every=100
+    COMPILING, steps=600, learning_rate=2e-4, final_rate=1e-6, warmup=0, validate_every=100, longest_side=64
 )
 """The predictor stays as it is; the tables learn from the scenes under the light that is asked for."""
 

@@ -137,12 +137,13 @@ class RelightingWorkbench(NetworkWorkbench):
         return Compiled(fill_program(skeleton, read_values(model), {PREDICTOR: graph}), agreement)
 
     def prepare_pairs(self, job: FinetuneJob, smallest: int) -> tuple[Any, list[Pair], str, str]:
-        """Return scenes under the light that is asked for."""
+        """Return scenes under the light that is asked for, in squares of the recipe's `longest_side`."""
         recipe = self._family.presets["quick"]
         assert isinstance(recipe, RelightingRecipe)
-        materials = gather_scenes(job.data, job.val, recipe.scenes, recipe.side, job.seed)
+        side = job.recipe.longest_side or recipe.side
+        materials = gather_scenes(job.data, job.val, recipe.scenes, side, job.seed)
         scenes: SceneMaterials = materials.training
-        source = RelightingSource(scenes.fitted, recipe.side, recipe.smallest_share)
+        source = RelightingSource(scenes.fitted, side, recipe.smallest_share)
         return source, materials.pairs, materials.description, materials.pairs_description
 
 
