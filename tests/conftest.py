@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from lutkit.families.mulut import build_program
 from lutkit_runtime.artefact import Artefact, write_artefact
@@ -16,6 +17,9 @@ if find_gpu_obstacle() is not None:
     # Numba reads it when it is imported, which nothing above does
     assert "numba" not in sys.modules
     os.environ.setdefault(SIMULATOR, "1")
+
+settings.register_profile("untimed", deadline=None)  # how long an example takes says how busy the machine is
+settings.load_profile("untimed")
 
 _SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 

@@ -102,7 +102,7 @@ def test_an_op_is_described(kind):
 
 
 @CLASSES
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.data())
 def test_an_op_travels_as_json_and_refuses_what_is_out_of_range(kind, data):
     case = case_of_op(kind)
@@ -120,7 +120,7 @@ def test_an_op_travels_as_json_and_refuses_what_is_out_of_range(kind, data):
 
 
 @CLASSES
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.data(), st.integers(1, 9), st.integers(1, 9), st.sampled_from(DEPTHS))
 def test_a_definition_gives_what_it_says_and_changes_nothing(kind, data, height, width, depth):
     """Type and shape are those of `OpBase.reference`, sums stay within what `follow_planes` says; inputs are only read."""
@@ -165,7 +165,7 @@ def program_kinds(program: Program) -> dict:
 
 
 @CLASSES
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.data(), st.integers(0, 8), st.integers(0, 8))
 def test_a_pixel_reaches_no_further_than_the_halo(kind, data, row, column):
     example = data.draw(case_of_op(kind).programs)
@@ -200,7 +200,7 @@ def test_a_pixel_reaches_no_further_than_the_halo(kind, data, row, column):
 
 
 @CLASSES
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=6)
 @given(st.data(), st.integers(0, 99))
 def test_an_op_runs_alike_everywhere(kind, data, seed):
     example = data.draw(case_of_op(kind).programs)

@@ -66,7 +66,7 @@ def test_identity_curves_change_nothing_exactly(lut):
 
 
 @given(st.integers(2, 9), st.integers(2, 9), st.data(), st.floats(-2, 0), st.floats(0.5, 3))
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 def test_curves_after_curves_stay_curves_and_tell_their_error(first_size, second_size, data, low, high):
     element = st.floats(-2, 3, width=32)
     first = Curves(data.draw(arrays(np.float32, (first_size, 3), elements=element)), (low,) * 3, (high,) * 3)
@@ -153,7 +153,7 @@ increasing = arrays(np.float64, (12, 3), elements=st.floats(0.01, 1)).map(lambda
 
 
 @given(increasing, st.sampled_from([1, -1]), st.floats(-3, 0), st.floats(0.1, 5))
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 def test_inverse_curves_lead_back(values, sign, low, high):
     lut = ColourLut(Curves((sign * values).astype(np.float32), (low,) * 3, (high,) * 3))
     inverse = invert(lut)

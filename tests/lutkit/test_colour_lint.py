@@ -7,7 +7,7 @@ from itertools import permutations
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -33,7 +33,6 @@ def codes(findings) -> set[Code]:
     return {finding.code for finding in findings}
 
 
-@settings(deadline=None)
 @given(st.integers(2, 12), st.floats(0.05, 1.0), st.floats(0, 1))
 def test_nothing_is_found_in_straight_cubes(size, gain, share):
     values = grid(size) * gain + share * (1 - gain)
@@ -125,7 +124,6 @@ def test_a_flat_look_is_not_folded():
     assert Code.FOLDS not in codes(lint_cube(gray))
 
 
-@settings(deadline=None)
 @given(hnp.arrays(np.float64, (3, 3, 3, 3), elements=st.floats(0, 1)))
 def test_folds_are_those_of_the_interpolation(values):
     """The determinant of each tetrahedron, by differences of the evaluated cube within it."""
@@ -182,7 +180,6 @@ def test_other_shapes_are_refused(shape):
         lint_cube(grid(4), visits=np.zeros((2, 2, 2), np.int64))
 
 
-@settings(deadline=None)
 @given(st.integers(2, 9), hnp.arrays(np.uint8, st.tuples(st.integers(1, 40), st.just(3))))
 def test_visits_count_every_pixel_once(size, pixels):
     visits = count_visits(pixels, size)

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.lib.stride_tricks import sliding_window_view
@@ -83,7 +83,6 @@ def test_channels_are_compared_as_one_plane():
     assert ssim_wang(first, second) > ssim_wang(*turned) + 0.01
 
 
-@settings(deadline=None)
 @given(PICTURES)
 def test_equal_pictures_score_best(picture):
     assert psnr_rgb(picture, picture) == math.inf
@@ -91,7 +90,6 @@ def test_equal_pictures_score_best(picture):
     assert delta_e76(picture, picture) == 0
 
 
-@settings(deadline=None)
 @given(PICTURES, st.integers(0, 2**32 - 1))
 def test_sixteen_bits_score_as_eight(picture, seed):
     other = np.random.default_rng(seed).integers(0, 256, picture.shape, np.uint8)

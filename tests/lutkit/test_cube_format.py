@@ -181,7 +181,7 @@ def luts(draw):
 
 
 @given(luts())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_what_is_written_is_read_bit_by_bit(lut):
     assert equal(decode(encode_cube(lut)), lut)
 
@@ -200,7 +200,7 @@ def test_every_float32_survives_its_nine_digits():
 
 
 @given(luts(), st.sampled_from(["\r\n", "\r"]), st.sampled_from(["", "\ufeff"]), st.booleans())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_line_ends_marks_comments_and_case_change_nothing(lut, line_end, mark, comments):
     lines = encode_cube(ColourLut(lut.curves, lut.cube)).decode().splitlines()
     lines = [line.lower().replace(" ", " \t ") + "  " for line in lines]
@@ -274,7 +274,7 @@ def outcome(data):
 
 
 @given(st.binary(max_size=400))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_random_bytes_do_no_harm(data):
     outcome(data)
 
@@ -285,7 +285,7 @@ words = st.sampled_from([*_KEYWORDS.split(), *_TOKENS.split(), "#", '"', "\t", "
 
 
 @given(st.lists(st.lists(words, max_size=5).map(" ".join), max_size=14).map("\n".join))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_sentences_of_the_grammar_do_no_harm(text):
     outcome(text.encode())
 

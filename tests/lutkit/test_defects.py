@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lutkit.colour.defects import MIDDLE_GRAY, Defect, bend_contrast, finish, random_defect
@@ -24,14 +24,12 @@ def test_no_fault_changes_nothing():
     np.testing.assert_array_equal(finish(photo, 0.0), photo)
 
 
-@settings(deadline=None)
 @given(SEEDS)
 def test_codes_and_their_fractions_are_the_same_photo(seed):
     defect, photo = random_defect(np.random.default_rng(seed)), make_photo(24)
     np.testing.assert_array_equal(defect.apply(photo), defect.apply(photo / 255))
 
 
-@settings(deadline=None)
 @given(SEEDS)
 def test_state_of_the_generator_decides(seed):
     first, second = np.random.default_rng(seed), np.random.default_rng(seed)
@@ -40,7 +38,6 @@ def test_state_of_the_generator_decides(seed):
     assert first.bit_generator.state == second.bit_generator.state
 
 
-@settings(deadline=None)
 @given(SEEDS)
 def test_parts_stay_within_what_photos_show(seed):
     defect = random_defect(np.random.default_rng(seed))
@@ -51,7 +48,6 @@ def test_parts_stay_within_what_photos_show(seed):
     assert 0 <= defect.black <= 0.08 and 0.92 <= defect.white <= 1
 
 
-@settings(deadline=None)
 @given(SEEDS)
 def test_brighter_stays_brighter(seed):
     ramp = random_defect(np.random.default_rng(seed)).bend(np.linspace(0, 1, 999)[:, None] + np.zeros(3))
@@ -91,7 +87,6 @@ def test_white_balance_shifts_colours_and_keeps_luminance():
         assert decode_srgb(colour) @ [0.2126, 0.7152, 0.0722] == pytest.approx(decode_srgb(np.array(0.5)), abs=1e-12)
 
 
-@settings(deadline=None)
 @given(st.floats(0.5, 2.0))
 def test_reciprocal_slope_undoes_contrast(slope):
     values = np.linspace(0, 1, 257)

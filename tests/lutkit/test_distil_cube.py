@@ -31,7 +31,7 @@ def test_gray_pictures_leave_other_colours_as_they_are():
     assert np.abs(cube.values - grid(9)).max() < 1e-5
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(st.integers(2, 6), st.integers(0, 2**32 - 1))
 def test_any_cube_is_found_from_its_own_results(size, seed):
     random = np.random.default_rng(seed)

@@ -72,7 +72,7 @@ def test_an_unreadable_photo_is_named(tmp_path):
             read(part)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     st.integers(16, 60),
     st.integers(16, 60),

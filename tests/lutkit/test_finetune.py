@@ -121,7 +121,7 @@ def test_forward_is_the_runtimes_on_every_backend(name):
             assert np.array_equal(result, expected)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(filled_programs(), images(largest=6))
 def test_forward_is_the_runtimes_for_any_program(filled, image):
     # over the whole range of the stored types, as tables of others are; thresholds follow from the ops
@@ -131,7 +131,7 @@ def test_forward_is_the_runtimes_for_any_program(filled, image):
         assert np.array_equal(result, expected)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.integers(0, 2**32 - 1))
 def test_forward_rounds_the_parameters_as_saving_does(seed):
     """Between steps parameters are no integers: what is validated is what they are rounded to."""

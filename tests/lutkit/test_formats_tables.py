@@ -122,7 +122,7 @@ def test_published_files_leave_as_they_came(shared_data: Path, tmp_path: Path, k
 # --- what follows from a shape ------------------------------------------------------------------------------------
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     name=st.sampled_from("sfv"),
     interval=st.integers(0, 8),
@@ -180,7 +180,7 @@ def test_srlut_compat_chooses_the_published_branch(tmp_path: Path, compat: bool)
     assert export_tables("sr-lut", artefact, tmp_path / "again.npy")[0].read_bytes() == path.read_bytes()
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     patterns=st.sets(st.sampled_from("sdyehofv"), min_size=1, max_size=4),
     stages=st.integers(1, 3),
@@ -413,7 +413,7 @@ def test_files_that_are_no_tables_are_refused(tmp_path: Path, kind: str) -> None
     assert "version" in refusal(kind, path)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.data())
 def test_changed_files_are_refused_or_tables(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     path = save(tmp_path_factory.mktemp("fuzz") / "table.npy", np.zeros((25, 1), np.int8))

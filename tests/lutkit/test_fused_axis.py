@@ -95,7 +95,7 @@ def compare(program, seed, size, spread=127.0, shifted=()):
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     axis_networks(),
     st.integers(0, 2**32 - 1),

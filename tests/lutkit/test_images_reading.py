@@ -365,7 +365,7 @@ def test_cut_files_are_refused(name, capfd):
     assert capfd.readouterr() == ("", "")
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.sampled_from(sorted(EVERY_FORMAT)), st.lists(st.tuples(st.floats(0, 0.999), st.integers(0, 255)), max_size=6))
 def test_damaged_bytes_give_a_picture_or_a_refusal(name, changes):
     data = bytearray(EVERY_FORMAT[name])

@@ -121,7 +121,7 @@ def test_other_programs_read_the_tiffs(kind, channels):
         assert np.array_equal(found if channels == 1 else found[..., order], pixels)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(1, 40), st.integers(1, 40), st.sampled_from([1, 2, 3, 4]), st.sampled_from(["u1", "u2"]), st.data())
 def test_png_strips_make_one_picture(height, width, channels, kind, data):
     """However the rows are cut into strips and spread over threads, Pillow and the checker read the same pixels."""

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lutkit.colour.findings import Code
@@ -26,7 +26,6 @@ def make_photo() -> np.ndarray:
 
 
 @every_look
-@settings(deadline=None)
 @given(COLOURS, st.integers(0, 2), st.floats(0, 0.2))
 def test_colours_stay_in_range_and_brighter_inputs_get_no_darker(name, colour, channel, step):
     look = LOOKS[name]

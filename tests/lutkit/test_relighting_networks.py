@@ -115,7 +115,7 @@ def test_other_sides_are_extended_and_cropped(small: RelightingNetwork):
     assert torch.equal(made, whole[..., :33, :50])
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(height=st.integers(1, 70), width=st.integers(1, 70), multiple=st.sampled_from([1, 4, 32]))
 def test_padding_repeats_the_last_row_and_column(height: int, width: int, multiple: int):
     pictures = torch.arange(2.0 * height * width).view(1, 2, height, width)

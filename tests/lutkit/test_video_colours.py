@@ -47,7 +47,7 @@ def make_image(bits: int, seed: int = 0) -> np.ndarray:
     return blocks.repeat(8, axis=0).repeat(8, axis=1)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.sampled_from(sorted(WEIGHTS)), st.sampled_from((1, 2)), st.sampled_from((8, 10, 12)), st.integers(0, 9))
 def test_luma_and_colour_differences_are_those_of_the_standard(matrix, extent, bits, seed):
     image = make_image(bits, seed)
@@ -60,7 +60,7 @@ def test_luma_and_colour_differences_are_those_of_the_standard(matrix, extent, b
     assert np.abs(read_planes(frame, bits) - expected.clip(0, 2**bits - 1)).max() <= largest
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.sampled_from(sorted(WEIGHTS)), st.sampled_from((1, 2)), st.sampled_from((8, 10, 12)), st.integers(0, 9))
 def test_colours_come_back_to_a_step_of_the_stream(matrix, extent, bits, seed):
     image = make_image(bits, seed)

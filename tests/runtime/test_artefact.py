@@ -99,7 +99,7 @@ def test_a_file_of_the_second_schema_stays_readable() -> None:
     assert_same(read_artefact(FROZEN_COLOURS), make_adaptive())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(colour_programs())
 def test_any_program_for_colours_comes_back(tmp_path_factory: pytest.TempPathFactory, filled: FilledColours) -> None:
     artefact = Artefact(filled.program, filled.tables, {"title": "ä"})
@@ -135,7 +135,7 @@ def test_tables_of_what_is_no_usable_number_are_not_written(tmp_path: Path, valu
     assert not list(tmp_path.iterdir())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data())
 def test_any_program_comes_back(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     offset = st.tuples(st.integers(-64, 64), st.integers(-64, 64))

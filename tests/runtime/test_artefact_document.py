@@ -77,7 +77,7 @@ def run(artefact: Artefact, plane: np.ndarray) -> np.ndarray:
     return planes[artefact.program.output][0]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(filled_programs(), images(largest=5, channels=1))
 def test_the_documented_reader_computes_what_the_ops_compute(
     tmp_path_factory: pytest.TempPathFactory,
@@ -92,7 +92,7 @@ def test_the_documented_reader_computes_what_the_ops_compute(
     np.testing.assert_array_equal(documented_apply(path, plane), run(artefact, plane))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(small_lookups("sum", "image", 1, compressed=True), st.integers(0, 2**32 - 1))
 def test_the_documented_reader_finds_the_diagonal_where_the_op_does(
     tmp_path_factory: pytest.TempPathFactory,
@@ -324,7 +324,7 @@ def expect_near(found: np.ndarray, expected: np.ndarray, error: float) -> None:
     assert np.abs(found.astype(np.float64) - expected).max() <= allowed
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(colour_programs(), pictures(largest=5), st.sampled_from((0.0, 0.5, 1.0)))
 def test_the_documented_reader_computes_what_models_of_colours_compute(
     tmp_path_factory: pytest.TempPathFactory,
@@ -357,7 +357,7 @@ def bound_slice(filled: FilledColours, image: np.ndarray) -> float:
     return float(total)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.one_of(bilateral_programs(), guided_programs()), pictures(largest=6), st.sampled_from((0.0, 0.5, 1.0)))
 def test_the_documented_reader_computes_what_bilateral_models_compute(
     tmp_path_factory: pytest.TempPathFactory,
@@ -384,7 +384,7 @@ def bound_light(filled: FilledColours, gamma: float) -> float:
     return 4 * max(1.0, float(np.diff(op.bind(gamma).table).max()) * 4096)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(low_light_programs(), pictures(largest=6), GAMMAS, st.sampled_from((0.0, 0.5, 1.0)))
 def test_the_documented_reader_computes_what_models_of_low_light_compute(
     tmp_path_factory: pytest.TempPathFactory,
@@ -403,7 +403,7 @@ def test_the_documented_reader_computes_what_models_of_low_light_compute(
     expect_near(found, expected, 1e-6 * bound_slice(filled, image) * bound_light(filled, gamma))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(network_programs(), pictures(largest=9), GAMMAS, st.sampled_from((0.0, 0.5, 1.0)))
 def test_the_documented_reader_computes_what_networks_compute(
     tmp_path_factory: pytest.TempPathFactory,

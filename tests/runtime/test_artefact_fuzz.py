@@ -103,7 +103,6 @@ def test_appended_bytes_are_noticed(tmp_path: Path, sound: bytes) -> None:
 
 
 @pytest.mark.usefixtures("library_locked")
-@settings(deadline=None)
 @given(st.data())
 def test_changed_ranges_are_noticed(
     tmp_path_factory: pytest.TempPathFactory, sound: bytes, data: st.DataObject
@@ -115,14 +114,14 @@ def test_changed_ranges_are_noticed(
         refuse(tmp_path_factory.mktemp("range") / "model.h5", changed)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.data())
 def test_sealed_nonsense_is_refused(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     payload = data.draw(st.binary(max_size=500))
     refuse(tmp_path_factory.mktemp("nonsense") / "model.h5", seal(payload) + payload)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.data())
 def test_a_broken_tree_under_a_valid_seal_never_escapes(
     tmp_path_factory: pytest.TempPathFactory, sound: bytes, data: st.DataObject
@@ -441,7 +440,7 @@ def replace_somewhere(data: st.DataObject, value: Any) -> Any:
     return data.draw(JSON)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.data())
 def test_any_program_text_is_refused_or_sound(
     tmp_path_factory: pytest.TempPathFactory, sound: bytes, data: st.DataObject
@@ -568,7 +567,7 @@ def test_an_edit_of_colours_that_changes_nothing_is_not_refused(tmp_path: Path, 
     np.testing.assert_array_equal(read_artefact(path).tables["basis/0"], make_adaptive().tables["basis/0"])
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.data())
 def test_any_program_text_for_colours_is_refused_or_sound(
     tmp_path_factory: pytest.TempPathFactory, sound_colours: bytes, data: st.DataObject

@@ -137,7 +137,7 @@ def refer(program: Program, tables: dict[str, np.ndarray], planes: np.ndarray) -
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(axis_networks(), images(), st.integers(0, 2**32 - 1), st.sampled_from([None, 1, 2]))
 def test_equals_the_references(ops: tuple, image: np.ndarray, seed: int, threads: int | None) -> None:
     """Slow because every block size, with 16 and with 32 bits, is a kernel to compile."""

@@ -86,7 +86,7 @@ def test_slices_are_the_published_ones(case: str, shared_data: Path) -> None:
     np.testing.assert_allclose(apply_affine(coefficients, colours), exact, rtol=0, atol=4e-6)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(seeds, sides, sides, st.sampled_from((1, 2, 3, 7, 8, 33, 64)), st.integers(1, 30), st.integers(1, 30))
 def test_slices_meet_float64(seed: int, rows: int, columns: int, depth: int, height: int, width: int) -> None:
     """The bound follows from each rounding. Measured: a quarter of it; levels that are a power of two cost nothing."""
@@ -105,7 +105,7 @@ def test_slices_meet_float64(seed: int, rows: int, columns: int, depth: int, hei
     np.testing.assert_allclose(mapped, apply_exactly(exact, colours), rtol=0, atol=(16 * depth + 140) * UNIT)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data(), seeds, sides, sides, sides)
 def test_a_piece_is_cut_out_of_the_whole(data: st.DataObject, seed: int, rows: int, columns: int, depth: int) -> None:
     grid, guide = make_grid(seed, rows, columns, depth), np.random.default_rng(seed).random((19, 23), np.float32)
@@ -115,7 +115,7 @@ def test_a_piece_is_cut_out_of_the_whole(data: st.DataObject, seed: int, rows: i
     assert piece.tobytes() == slice_grid(grid, guide, whole(guide))[top:bottom, left:right].tobytes()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seeds, sides, sides, sides)
 def test_a_constant_grid_is_one_map_whatever_the_guide(seed: int, rows: int, columns: int, depth: int) -> None:
     """Exactly: differences between equal maps vanish."""
@@ -126,7 +126,7 @@ def test_a_constant_grid_is_one_map_whatever_the_guide(seed: int, rows: int, col
     assert found.tobytes() == np.tile(one, (9, 11, 1)).tobytes()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(pictures(), seeds, sides, sides, sides)
 def test_a_grid_of_the_identity_changes_nothing(
     picture: np.ndarray, seed: int, rows: int, columns: int, depth: int
@@ -140,7 +140,7 @@ def test_a_grid_of_the_identity_changes_nothing(
         np.testing.assert_array_equal(bound.finish(picture, whole(picture[..., 0])), picture)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seeds, sides, sides, sides)
 def test_the_ends_of_the_guide_take_the_outer_levels(seed: int, rows: int, columns: int, depth: int) -> None:
     """And so does all that lies beyond the centres of the outer levels."""
@@ -210,7 +210,7 @@ def test_what_is_no_number_counts_as_nothing_and_the_guide_sees_no_further_than_
     assert found == [[0, 0], [largest, largest], [-largest, -largest], [8, 7], [-7, -7]]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seeds, st.sampled_from((None, 1, 4)), st.sampled_from((None, 1, 2)), st.sampled_from((0.0, 0.5, 1.0)))
 def test_models_do_not_depend_on_tiles_threads_and_backends(
     seed: int, tile: int | None, threads: int | None, strength: float

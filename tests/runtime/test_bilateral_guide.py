@@ -26,7 +26,7 @@ def relu(values: np.ndarray) -> np.ndarray:
     return np.maximum(values, 0)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(seeds, st.integers(1, 8), st.sampled_from((2, 3, 17, 300)), st.sampled_from((2, 5, 64)))
 def test_tables_meet_float64(seed: int, count: int, entries: int, results: int) -> None:
     """Errors are those of few roundings, times what the curves enlarge them by."""
@@ -91,7 +91,7 @@ def evaluate_curves(
     return (curves @ weights).clip(0, 1)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seeds)
 def test_published_curves_are_three_tables(seed: int) -> None:
     """A curve bends at its shifts; where one lies between two nodes, the table is off by at most a quarter of a step's bend."""
@@ -152,7 +152,7 @@ def fold_network(
     return tables, high - low
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seeds, st.sampled_from((0.3, 1.0, 2.0)))
 def test_a_pointwise_network_is_sixteen_tables_and_a_sigmoid(seed: int, scale: float) -> None:
     """The sigmoid bends by at most 0.0963; interpolated it is off by an eighth of that times a step squared."""

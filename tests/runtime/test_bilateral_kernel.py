@@ -80,7 +80,7 @@ sides = st.sampled_from((1, 1, 2, 3, 7))
 
 
 @VARIANTS
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     grid=st.tuples(sides, sides, sides),
     shape=st.sampled_from([(1, 1), (1, 2), (3, 5), (1, CHUNK), (2, CHUNK + 1), (9, 2 * CHUNK + 3), (40, 17)]),

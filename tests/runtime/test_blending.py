@@ -21,7 +21,7 @@ def make_picture(rng, dtype, height, width, channels):
     return rng.integers(0, np.iinfo(dtype).max + 1, (height, width, channels), dtype=dtype)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 2**32 - 1),
     dtype=st.sampled_from([np.uint8, np.uint16, np.float32]),

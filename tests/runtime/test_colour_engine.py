@@ -49,7 +49,7 @@ def evaluate_reference(model: Model, image, **parameters):
     return values[model.program.output]
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(colour_programs(), pictures(), st.sampled_from((0.0, 0.3, 1.0, 1.7)), st.sampled_from((None, 2, 5)), st.data())
 def test_backends_tiles_and_threads_change_no_byte(filled: FilledColours, image, strength, tile, data):
     model = Model(filled.program, filled.tables)
@@ -66,7 +66,7 @@ def test_backends_tiles_and_threads_change_no_byte(filled: FilledColours, image,
         assert found[..., 3].tobytes() == image[..., 3].tobytes()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(colour_programs(), pictures(), st.sampled_from((0.4, 1.0)))
 def test_the_engine_computes_what_the_ops_define(filled: FilledColours, image, strength):
     """In float32 to the bit; integers are those floats rounded half up, within one level where the lookup is packed."""
@@ -89,7 +89,7 @@ def test_the_engine_computes_what_the_ops_define(filled: FilledColours, image, s
         assert (found == expected)[from_a_half > peak * 2.0**-22].all()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.sampled_from((make_adaptive, make_chain)), pictures())
 def test_strength_0_of_a_look_gives_the_input_back(make, image):
     model = open_model(make_look(1 - identity_nodes(4)) if make is make_chain else make())
@@ -99,7 +99,7 @@ def test_strength_0_of_a_look_gives_the_input_back(make, image):
         assert model.apply(image, backend=backend, strength=0.0).tobytes() == image.tobytes()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(pictures(), st.sampled_from(Arithmetic))
 def test_strength_1_is_no_strength_at_all(image, arithmetic):
     model = open_model(make_look(1 - identity_nodes(4), arithmetic=arithmetic))
@@ -116,7 +116,7 @@ def test_half_the_strength_is_half_the_way():
     assert model.apply(image, backend="numpy", strength=2.0)[0, 0].tolist() == [210] * 3
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.integers(2, 40), pictures(), st.sampled_from((TRILINEAR, TETRAHEDRAL)), st.booleans())
 @example(129, np.arange(255 * 3, dtype=np.uint8).reshape(15, 17, 3), TETRAHEDRAL, True)
 @example(33, np.arange(65536, dtype=np.uint16)[:65535].reshape(-1, 257, 3), TRILINEAR, False)

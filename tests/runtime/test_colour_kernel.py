@@ -112,7 +112,7 @@ def expect_equal(bound: BoundLookup, picture: np.ndarray, threads: int | None = 
 
 
 @pytest.mark.parametrize("variant", COMMON, ids=str)
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(
     data=st.data(),
     shape=st.sampled_from([(1, 1), (1, 2), (3, 5), (1, CHUNK), (2, CHUNK // 2 + 1), (5, 130), (70, 120)]),
@@ -127,7 +127,7 @@ def test_equals_the_definition(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("variant", EVERY, ids=str)
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=10)
 @given(data=st.data(), seed=st.integers(0, 2**32 - 1))
 def test_every_kernel_equals_the_definition(variant: Variant, data: st.DataObject, seed: int) -> None:
     """Slow because every variant is a kernel to compile, or two."""

@@ -35,7 +35,7 @@ def look_up(colours, nodes, size, **fields) -> np.ndarray:
     return op.reference({"image": colours}, {"cube": nodes})
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seeds, st.integers(2, 17), st.sampled_from(CubeInterpolation))
 def test_cubes_meet_a_sum_over_nodes_in_float64(seed, size, way):
     random = np.random.default_rng(seed)
@@ -48,7 +48,7 @@ def test_cubes_meet_a_sum_over_nodes_in_float64(seed, size, way):
     np.testing.assert_allclose(found, expected, rtol=0, atol=2e-6 * size)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seeds, st.integers(2, 400))
 def test_curves_meet_numpys_interpolation(seed, entries):
     random = np.random.default_rng(seed)
@@ -64,7 +64,7 @@ def test_curves_meet_numpys_interpolation(seed, entries):
     assert CurveValues(values, low, high).evaluate(colours).shape == colours.shape
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seeds, st.integers(2, 9), st.sampled_from(CubeInterpolation))
 def test_colours_on_nodes_are_the_nodes_and_others_lie_between(seed, size, way):
     nodes = np.random.default_rng(seed).uniform(0, 1, (size**3, 3)).astype(np.float32)
@@ -75,7 +75,7 @@ def test_colours_on_nodes_are_the_nodes_and_others_lie_between(seed, size, way):
     assert between.max() <= nodes.max() + 1e-6
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seeds, st.sampled_from(CubeInterpolation), st.sampled_from((np.uint8, np.uint16)))
 def test_integers_count_as_0_to_1(seed, way, dtype):
     nodes = np.random.default_rng(seed).uniform(0, 1, (125, 3)).astype(np.float32)
@@ -112,7 +112,7 @@ def test_the_stretch_is_that_of_the_published_kernels():
     assert 1e-7 < np.abs(plain - found).max() < 1e-5
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seeds, st.integers(2, 33))
 def test_packed_integers_are_within_one_level_of_float64(seed, size):
     """Of smooth cubes nearly all results are equal; the bound of one level holds for any."""
@@ -167,7 +167,7 @@ def test_coded_nodes_lose_at_most_half_a_step(storage):
     assert (flat.decode(same) == np.float32(0.3)).all()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seeds)
 def test_matrices_meet_float64(seed):
     random = np.random.default_rng(seed)

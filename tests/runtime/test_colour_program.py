@@ -34,7 +34,7 @@ def change(op, **fields):
     return msgspec.structs.replace(op, **fields)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(colour_programs())
 def test_programs_survive_json(filled: FilledColours):
     text = msgspec.json.encode(filled.program)

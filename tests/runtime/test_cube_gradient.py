@@ -94,7 +94,7 @@ def test_weights_sum_to_one(kind):
     np.testing.assert_allclose(slopes.sum((2, 3, 4)), 30 * 17, rtol=1e-5)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.sampled_from(KINDS), st.integers(2, 65), st.integers(0, 1000), st.sampled_from([1.0, 1.000001]))
 def test_an_identity_cube_has_slope_one_inside_and_none_outside(kind, size, seed, stretch):
     rng = np.random.default_rng(seed)
@@ -113,7 +113,7 @@ def test_an_identity_cube_has_slope_one_inside_and_none_outside(kind, size, seed
     np.testing.assert_allclose(slopes[inside], gradient[inside], atol=2e-5 * size)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.sampled_from(KINDS), st.integers(2, 20), st.integers(0, 1000))
 def test_a_constant_cube_has_no_slope(kind, size, seed):
     rng = np.random.default_rng(seed)

@@ -83,7 +83,7 @@ sides = st.sampled_from((1, 1, 2, 3, 7))
 
 
 @pytest.mark.parametrize(("depth", "channels"), KINDS)
-@settings(deadline=None, max_examples=2)
+@settings(max_examples=2)
 @given(
     grid=st.tuples(sides, sides, sides),
     shape=st.sampled_from([(1, 1), (1, 2), (3, 5), (2, 4), (1, 11), (9, 3), (3, 16)]),
@@ -122,7 +122,7 @@ def test_nothing_is_written_beyond_the_picture(channels):
         )
 
 
-@settings(deadline=None, max_examples=4)
+@settings(max_examples=4)
 @given(drawn=bilateral_programs(), picture=pictures(largest=6), strength=st.sampled_from((0.0, 0.3, 1.0, 1.7)))
 def test_any_program_gives_the_bytes_of_the_definition(drawn, picture, strength):
     model = Model(drawn.program, drawn.tables)
@@ -167,7 +167,6 @@ def test_the_last_row_of_a_curve_is_where_its_last_step_leads():
     assert not rows[:, -1, 1].any()
 
 
-@settings(deadline=None)
 @given(
     nodes=st.integers(1, 256),
     first=st.integers(0, 3000),

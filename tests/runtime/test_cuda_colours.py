@@ -57,7 +57,7 @@ def make_picture(depth, shape, seed=0):
     return np.where(random.random(shape) < 0.2, odd, picture)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(drawn=colour_programs(), picture=pictures(largest=5), strength=st.sampled_from(STRENGTHS))
 def test_any_program_gives_the_bytes_of_the_definition(drawn, picture, strength):
     model = Model(drawn.program, drawn.tables)
@@ -242,7 +242,7 @@ def sum_in_double(weights, tables):
     return total
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     terms=st.integers(1, 6),
     seed=st.integers(0, 2**32 - 1),

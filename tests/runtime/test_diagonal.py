@@ -84,7 +84,7 @@ def test_published_sizes():
 
 
 @given(lookups())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_rows_are_the_near_nodes_then_the_coarse_ones(lookup):
     near, coarse = find_kept(lookup)
     assert lookup.entries == len(near) + len(coarse)
@@ -102,7 +102,7 @@ def test_rows_are_the_near_nodes_then_the_coarse_ones(lookup):
 
 
 @given(lookups(), st.integers(0, 2**32 - 1))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_a_lookup_is_the_fine_one_near_the_diagonal_and_the_coarse_one_elsewhere(lookup, seed):
     full = fill(lookup, seed)
     table = compress(lookup, full)
@@ -120,7 +120,7 @@ def test_a_lookup_is_the_fine_one_near_the_diagonal_and_the_coarse_one_elsewhere
 
 
 @given(lookups())
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_at_every_kept_node_a_lookup_gives_its_entry(lookup):
     """But at those of 256, which no sample reaches."""
     full = fill(lookup)
@@ -138,7 +138,7 @@ def test_at_every_kept_node_a_lookup_gives_its_entry(lookup):
 
 
 @given(lookups(), st.integers(0, 2**32 - 1))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_rows_outside_the_band_have_weight_zero(lookup, seed):
     assert_clamped_rows_do_not_count(lookup, draw_samples(lookup, 2000, seed))
 

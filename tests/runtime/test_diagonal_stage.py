@@ -74,7 +74,7 @@ def smooth(image: np.ndarray) -> np.ndarray:
     return (planes // 4 + 96 + 4 * (planes % 5)).astype(np.uint8)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(diagonal_stages(), images(), st.integers(0, 2**32 - 1), st.booleans())
 def test_equals_the_references(ops: tuple[Ensemble, Requantise], image: np.ndarray, seed: int, is_smooth: bool) -> None:
     program = build(*ops)
@@ -84,7 +84,7 @@ def test_equals_the_references(ops: tuple[Ensemble, Requantise], image: np.ndarr
     np.testing.assert_array_equal(result, refer(program, tables, planes))
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(diagonal_stages(blocks=(1,)), images(largest=5, channels=1))
 def test_touched_entries_are_those_that_the_references_read(
     ops: tuple[Ensemble, Requantise], image: np.ndarray
@@ -125,7 +125,7 @@ def test_every_pair_of_differences_at_the_ends_of_the_band(interval: int, width:
     np.testing.assert_array_equal(run_stage(claim(program), tables, planes), refer(program, tables, planes))
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.data())
 def test_rows_in_memory_hold_every_row_and_gradients_come_back(data: st.DataObject) -> None:
     axes = data.draw(st.integers(2, 4))

@@ -39,7 +39,7 @@ def deepen(codes: np.ndarray, dtype: type) -> np.ndarray:
     return codes.astype(dtype) * np.array(257 if dtype is np.uint16 else 1, dtype)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     filled_programs(),
     images(largest=8),

@@ -37,7 +37,7 @@ def make_fusion(terms: int, rows: int, columns: int, depth: int, coding: TableCo
     return op
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seeds, st.integers(1, 70), sides, sides, sides, st.sampled_from(Storage))
 def test_a_grid_is_the_weighted_sum_rounded_once(
     seed: int, terms: int, rows: int, columns: int, depth: int, storage: Storage
@@ -67,7 +67,7 @@ def test_terms_are_added_in_their_order() -> None:
     assert op.reference({"weights": np.ones(3, np.float32)}, {"columns": table})[0, 0, 0, 0] == 0
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.integers(-(2**20), 2**20), min_size=4, max_size=4))
 def test_sums_that_are_halfway_are_rounded_once(numbers: list[int]) -> None:
     """The exact sum, as a fraction, rounded to float32: no sum of float32 lies in between."""

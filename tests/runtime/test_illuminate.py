@@ -90,7 +90,7 @@ def test_light_is_kept_within_0_and_1():
     assert make_op().bind(-3.0).table.tolist() == [1.0] * ENTRIES
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 2**32 - 1),
     gamma=gammas,

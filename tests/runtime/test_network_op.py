@@ -51,7 +51,7 @@ def wide():
     return draw_convolutions(np.random.default_rng(5), (3, 6, 3), (5, 5))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.integers(0, 2**32 - 1),
     st.integers(1, 30),

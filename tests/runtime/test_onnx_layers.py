@@ -237,7 +237,7 @@ def draw_graphs(draw) -> Graph:
     return make_graph(*layers, shape=shapes["in"], **arrays)
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(draw_graphs())
 def test_networks_that_branch_and_join_compute_what_onnx_says(graph):
     picture = random_array(*graph.shape, seed=99)
@@ -468,7 +468,7 @@ def test_files_that_say_very_many_things_are_refused_before_they_are_read(file):
         OnnxNetwork(file, "test")
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.data())
 @example(None)
 def test_any_change_of_a_file_that_branches_is_refused_or_runs(data):
@@ -486,7 +486,7 @@ def test_any_change_of_a_file_that_branches_is_refused_or_runs(data):
 NAMES = ("in", *ARRAYS, *(layer.output for layer in JOINING), "")
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.data())
 def test_any_change_of_what_layers_read_and_say_is_refused_or_runs(data):
     """Bytes changed at random seldom make a file that is sound but for its layers: here it always is."""

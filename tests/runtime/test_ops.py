@@ -29,7 +29,7 @@ def look_up(pattern: IndexPattern = ANCHOR, interval: int = 4, **fields: object)
     return Lookup(output="wide", input="image", slot="t", pattern=pattern, lattice=lattice, **fields)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(stages(blocks=(1, 2, 3)), images(largest=4, channels=1), st.integers(0, 2**32 - 1))
 def test_stage_equals_the_oracle(stage: tuple[Ensemble, Requantise], image: np.ndarray, seed: int) -> None:
     ensemble, requantise = stage

@@ -31,7 +31,7 @@ def random_array(*shape) -> np.ndarray:
     return np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(1, 90), st.integers(1, 90), st.sampled_from((4, 7, 32)), st.sampled_from(("u1", "u2", "f4")))
 def test_thumbnails_are_those_of_a_bilinear_resize(height, width, side, depth):
     random = np.random.default_rng(height * 100 + width)
@@ -209,7 +209,7 @@ def test_files_that_are_no_plain_network_are_refused(fault, monkeypatch):
     assert "\n" not in str(caught.value)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.data())
 @example(None)
 def test_any_change_of_a_file_is_refused_or_runs(data):

@@ -54,7 +54,7 @@ def test_sr_lut_has_the_published_shape() -> None:
     assert (program.ops[1].bias, program.ops[1].divisor) == (0, 16)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(filled_programs())
 def test_json_round_trip(filled: Filled) -> None:
     text = msgspec.json.encode(filled.program)
@@ -68,7 +68,7 @@ def run(filled: Filled, plane: np.ndarray) -> np.ndarray:
     return planes[filled.program.output][0]
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(filled_programs(), st.integers(0, 2**32 - 1))
 def test_a_pixel_changes_nothing_beyond_the_halo(filled: Filled, seed: int) -> None:
     scale, halo = filled.program.scale, filled.program.halo

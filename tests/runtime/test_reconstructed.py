@@ -79,7 +79,7 @@ def refer(op: ReconstructedConvolution, table: np.ndarray, post: np.ndarray, sta
     )
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(st.data(), ops(), planes(), st.sampled_from((None, 1, 2)))
 def test_codes_and_sums_are_those_of_the_definition(data, op, stack, threads):
     table, post = data.draw(tables(op)), data.draw(thresholds(op))
@@ -103,7 +103,7 @@ def test_pieces_of_a_large_plane_join(window, first, threads):
     np.testing.assert_array_equal(code_maps(op, table, post, stack, threads), refer(op, table, post, stack)[0])
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(st.data(), st.integers(1, 5000), st.sampled_from((1, 10, 300, 6000, 2**31 - 1)))
 def test_steps_count_the_thresholds_reached_by_every_sum(data, largest, bound):
     random = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
@@ -149,7 +149,7 @@ def walk_windows(op, stack, slopes, rises) -> tuple[np.ndarray, np.ndarray]:
     return to_table.reshape(-1, 1), to_planes
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.data(), ops(), planes(largest=5), st.integers(1, 4))
 def test_gradients_are_those_of_a_slow_twin(data, op, stack, parts):
     table = data.draw(tables(op))
@@ -197,7 +197,7 @@ def test_a_code_at_an_end_passes_only_what_moves_it_back(code, sign):
             assert part.any() == (not outward)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.integers(1, 2**15), st.integers(-6, 8), st.sampled_from((3, 5, 7, 9)))
 def test_thresholds_are_the_least_sums_of_their_codes(kappa, power, window):
     """Against 50 digits: code c + 1 begins where tanh(sum / unit) = (c + 1/2 - 127) / 127."""

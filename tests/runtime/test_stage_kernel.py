@@ -45,7 +45,7 @@ def refer(program: Program, tables: dict[str, np.ndarray], planes: np.ndarray) -
     return named[program.ops[1].output]
 
 
-@settings(deadline=None, max_examples=120)
+@settings(max_examples=120)
 @given(stages(), images(), st.integers(0, 2**32 - 1), st.sampled_from([None, 1, 2]))
 def test_equals_the_references(
     ops: tuple[Ensemble, Requantise], image: np.ndarray, seed: int, threads: int | None

@@ -89,7 +89,7 @@ def build(*ops: Op) -> Program:
     return program
 
 
-@settings(deadline=None, max_examples=120)
+@settings(max_examples=120)
 @given(mixed_stages(), images(), st.integers(0, 2**32 - 1), st.sampled_from([None, 1, 2]))
 def test_equals_the_references(
     ops: tuple[Ensemble, Requantise], image: np.ndarray, seed: int, threads: int | None
@@ -101,7 +101,7 @@ def test_equals_the_references(
     np.testing.assert_array_equal(result, refer(program, tables, planes))
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(mixed_stages(result="middle", blocks=(1, 3)), mixed_stages(number=2, source="middle", blocks=(1, 3)), images())
 def test_the_engine_runs_chains_of_them_in_tiles(
     first: tuple[Ensemble, Requantise], second: tuple[Ensemble, Requantise], image: np.ndarray
@@ -114,7 +114,7 @@ def test_the_engine_runs_chains_of_them_in_tiles(
     np.testing.assert_array_equal(model.apply(image, backend="cpu", threads=2, tile=5), expected)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(mixed_stages(), images(largest=4, channels=1))
 def test_touched_entries_are_those_that_the_references_read(
     ops: tuple[Ensemble, Requantise], image: np.ndarray

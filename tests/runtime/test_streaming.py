@@ -45,7 +45,7 @@ def adaptive() -> Model:
     return Model(artefact.program, artefact.tables)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.sampled_from((np.uint8, np.uint16, np.float32)), st.sampled_from((1, 3, 4)), st.integers(0, 3), st.booleans())
 def test_a_stream_gives_what_apply_makes_of_every_frame(spatial, adaptive, dtype, channels, ahead, in_colour):
     model = adaptive if in_colour else spatial

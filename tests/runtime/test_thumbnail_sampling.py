@@ -17,7 +17,7 @@ def make_ramp(height: int, width: int) -> np.ndarray:
     return np.stack([rows / 4096, columns / 4096, np.zeros_like(rows)], axis=-1).astype(np.float32)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.integers(1, 900), st.integers(1, 900), SIDES)
 def test_the_pixel_that_holds_the_position_is_taken(height: int, width: int, side: int) -> None:
     """Pixel floor((i + 0.5) L / side), as integers say it."""
@@ -28,7 +28,7 @@ def test_the_pixel_that_holds_the_position_is_taken(height: int, width: int, sid
     np.testing.assert_array_equal(found[..., 1] * 4096, np.tile(columns, (side, 1)))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(1, 3000), st.integers(1, 400))
 def test_any_side_takes_pixels_that_exist_in_order(length: int, side: int) -> None:
     """Where a position falls between two pixels, rounding decides for one of them."""
@@ -39,7 +39,7 @@ def test_any_side_takes_pixels_that_exist_in_order(length: int, side: int) -> No
     assert (np.abs(found + 0.5 - exact) <= 0.5 + 1e-9).all()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(1, 900), st.integers(1, 900), SIDES)
 def test_torch_takes_the_same(height: int, width: int, side: int) -> None:
     torch = pytest.importorskip("torch")
