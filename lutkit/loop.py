@@ -105,7 +105,7 @@ class Loop:
         """Optimise from the start or from the checkpoint; the model ends with its best parameters.
 
         Raises Interrupted after SIGINT or SIGTERM, once the checkpoint is written, and DataError where a checkpoint
-        does not belong to this run or the batch cannot be shared.
+        does not belong to this run, the batch cannot be shared, or the loss is no finite number any more.
         """
         settle_threads()
         self.crew.check_batch(self.recipe.batch)
@@ -133,6 +133,11 @@ class Loop:
                 bar.update()
                 if progress.step % self.recipe.validate_every == 0 or progress.step == self.recipe.steps:
                     self._read_losses(losses, progress)
+                    if not math.isfinite(sum(progress.losses)):
+                        raise DataError(
+                            f"training has gone astray: the loss up to step {progress.step} is no finite number; lower "
+                            "recipe.learning_rate and begin again"
+                        )
                     entry = self._score(progress, average)
                     if self.crew.leads:
                         log.add(entry)

@@ -180,7 +180,8 @@ class ExposureRecipe(Schedule, frozen=True, forbid_unknown_fields=True, kw_only=
     longest_side : int
         Pictures with a longer side are reduced to it when they are read; 0 keeps them.
     cleaning_rate, reflectance_rate : float
-        Learning rates of the networks that clean and that find reflectance as parts of the rate of illumination's.
+        Learning rates of the networks that clean and that find reflectance, as parts of `learning_rate`, which is that of
+        the one that finds illumination.
     compiling : ColourRecipe
         How the grids of the compiled form learn what the networks answer.
     answers : int
@@ -192,7 +193,7 @@ class ExposureRecipe(Schedule, frozen=True, forbid_unknown_fields=True, kw_only=
     flip: float = 0.0
     longest_side: int = 640
     cleaning_rate: float = 0.02
-    reflectance_rate: float = 1.0
+    reflectance_rate: float = 0.2
     answers: int = 96
 
     def validate(self) -> None:
@@ -201,20 +202,24 @@ class ExposureRecipe(Schedule, frozen=True, forbid_unknown_fields=True, kw_only=
         self.compiling.validate()
         if self.crop < SMALLEST_CROP:
             raise DataError(f"recipe has crop = {self.crop}; it must be at least {SMALLEST_CROP}")
-        if not 0 <= self.flip <= 1 or not 0 <= self.longest_side < math.inf:
+        if not 0 <= self.flip <= 1:
+            raise DataError(f"recipe has flip = {self.flip}; 0 to 1 is needed")
+        if not 0 <= self.longest_side < math.inf:
             raise DataError(
-                f"recipe has flip = {self.flip} and longest_side = {self.longest_side}; 0 to 1, and 0 or more, are needed"
+                f"recipe has longest_side = {self.longest_side}; it must be at least 0, which keeps the size"
             )
         for field in ("cleaning_rate", "reflectance_rate"):
-            if not 0 < getattr(self, field) < math.inf:
+            if not 0 < getattr(self, field) <= MOST_OF_RATE:
                 raise DataError(
-                    f"recipe has {field} = {getattr(self, field)}; a finite number above 0 is needed: 1 is the others' rate"
+                    f"recipe has {field} = {getattr(self, field)}; above 0 to {MOST_OF_RATE} is possible, and 1 is "
+                    "learning_rate itself"
                 )
         if self.answers < 1:
             raise DataError(f"recipe has answers = {self.answers}; it must be at least 1")
 
 
 SMALLEST_CROP = 8
+MOST_OF_RATE = 100
 
 
 class RelightingRecipe(Schedule, frozen=True, forbid_unknown_fields=True, kw_only=True):

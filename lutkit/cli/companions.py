@@ -147,5 +147,5 @@ def _fit(companion: Companion, path: Path, given: Picture, picture: Picture) -> 
         return expand_gray(given).pixels[..., :3]
     gray = as_gray(given.pixels)
     if gray is None:
-        raise DataError(f"{path} ({option}) has colours; a gray picture is needed, dark where it is near")
+        raise DataError(f"{path} ({option}) has colours; a gray picture is needed, dark where it is near: convert it")
     return gray

@@ -22,11 +22,11 @@ from lutkit.cli.options import PATH, device_option, examples, optional_seed_opti
 @click.argument("source", metavar="[MODEL]", default=str(DEFAULT_RUN))
 @click.option("--data", type=PATH, help="Folder of photos to train on; default: the run's, else generated images.")
 @click.option("--val", type=PATH, help="Folder of photos to validate on; default: the run's, else held out.")
-@click.option("--steps", type=click.IntRange(min=1), help="Optimisation steps; default: 2500, of colours 1000.")
+@click.option("--steps", type=click.IntRange(min=1), help="Optimisation steps; default: 2500, of colours 600 or 1000.")
 @click.option(
     "--rate",
     type=click.FloatRange(0, 1, min_open=True),
-    help="Learning rate at the start; default: 0.001, of colours 0.0003.",
+    help="Learning rate at the start; default: 0.001, of colours 0.0001 to 0.0003.",
 )
 @click.option("--batch", type=click.IntRange(min=1), help="Patches or pictures per step; default: 16, of colours 4.")
 @click.option(

@@ -97,12 +97,21 @@ def _locate(config: AnyConfig) -> AnyConfig:
     def locate(fields: Any, *names: str) -> Any:
         named = {name: getattr(fields, name, None) for name in names}
         return msgspec.structs.replace(
-            fields, **{name: str(Path(path).resolve()) for name, path in named.items() if path}
+            fields, **{name: _make_absolute(name, path) for name, path in named.items() if path is not None}
         )
 
     return locate(
         msgspec.structs.replace(config, recipe=locate(config.recipe, "vgg", "encoder")), "data", "val", "start"
     )
+
+
+def _make_absolute(name: str, path: str) -> str:
+    try:
+        if not path:
+            raise ValueError("it is empty")
+        return str(Path(path).resolve())
+    except (OSError, ValueError, RuntimeError) as error:  # a null byte; links that go round
+        raise DataError(f"{name} = {path!r} is no path ({error}): name a file or folder that exists") from error
 
 
 def choose_windows(model: Any, windows: tuple[int, ...] | None) -> dict[str, Any]:

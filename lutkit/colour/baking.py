@@ -68,7 +68,7 @@ def refuse_places(program: Program) -> None:
     if any(isinstance(op, BilateralSlice | Network) for op in program.ops):
         raise FormatError(
             f"a model of family {program.family} changes a colour by its place in the picture, which no colour LUT can do: "
-            "lutkit distil --to cube fits the nearest one"
+            "lutkit distil --to cube fits the nearest one, which export can write"
         )
 
 

@@ -184,13 +184,13 @@ def gather_exposures(
 
 
 def find_scene_pairs(folder: Path) -> list[tuple[Path, Path]]:
-    """Return every exposure of the scenes of a folder with the scene's reference; empty where there are none.
+    """Return every exposure of the scenes of a folder with the scene's reference; empty where there are no scenes.
 
-    Raises DataError where a scene cannot be used.
+    Raises DataError where a scene cannot be used, or none of them has a reference.
     """
     return [
         (exposure, scene.reference)
-        for scene in find_scenes(folder)
+        for scene in _find_referenced(folder)
         if scene.reference is not None
         for exposure in scene.exposures
     ]
@@ -199,10 +199,21 @@ def find_scene_pairs(folder: Path) -> list[tuple[Path, Path]]:
 def plan_scene_pairs(folder: Path) -> list[ReadPair]:
     """Return for each scene of a folder that has a reference what reads its first exposure and it; else nothing.
 
-    Raises DataError where a scene cannot be used.
+    Raises DataError where a scene cannot be used, or none of them has a reference.
     """
-    stacks = _open_scenes([each for each in find_scenes(folder) if each.reference is not None], 0)
-    return [each.read_pair for each in stacks]
+    return [each.read_pair for each in _open_scenes(_find_referenced(folder), 0)]
+
+
+def _find_referenced(folder: Path) -> list[Scene]:
+    """Return the scenes of a folder that have a reference; raises DataError where there are scenes and none has."""
+    scenes = find_scenes(folder)
+    referenced = [each for each in scenes if each.reference is not None]
+    if scenes and not referenced:
+        raise DataError(
+            f"{folder} holds scenes in several exposures, and none shows the scene well lit: add a picture named ref to "
+            "them, or put photos into a single folder"
+        )
+    return referenced
 
 
 class _Stack:
@@ -305,7 +316,10 @@ def _open_scenes(scenes: list[Scene], longest_side: int) -> list[_Stack]:
 def _check_sizes(path: Path, picture: Image, other: Path, second: Image) -> None:
     if picture.shape != second.shape:
         sizes = [f"{each.shape[1]}x{each.shape[0]}" for each in (picture, second)]
-        raise DataError(f"{path} is {sizes[0]} and {other} {sizes[1]}; exposures of one scene must be of one size")
+        raise DataError(
+            f"{path} is {sizes[0]} and {other} {sizes[1]}; exposures of one scene must be of one size: "
+            "crop or resize them"
+        )
 
 
 def _to_planes(picture: Image) -> Float32:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -23,7 +24,7 @@ from lutkit.families.s3net import CHANNELS, MULTIPLE, NETWORK, build_compiled, b
 from lutkit.network_workbench import Compiled, Materials, NetworkWorkbench
 from lutkit.onnx_export import export_network
 from lutkit.photos import VALIDATION_PHOTOS
-from lutkit.recipe import RelightingRecipe
+from lutkit.recipe import RelightingRecipe, Schedule
 from lutkit.relighting.networks import RelightingNetwork
 from lutkit.relighting.objective import RelightingObjective
 from lutkit.relighting.pairs import RelightingSource, plan_pairs
@@ -135,6 +136,11 @@ class RelightingWorkbench(NetworkWorkbench):
         graph, coding = export_network(model.module.network, (1, CHANNELS, SIDE, SIDE)), TableCoding(storage)
         skeleton = build_compiled(config.model, graph_bytes=len(graph), columns=coding, curves=coding, result=coding)
         return Compiled(fill_program(skeleton, read_values(model), {PREDICTOR: graph}), agreement)
+
+    def finetuning_recipe(self, config: AnyConfig | None, recipe: Schedule, crop: int | None) -> Schedule:
+        """Return the recipe with the side of the run's pictures; raises OptionError for --crop."""
+        recipe = super().finetuning_recipe(config, recipe, crop)
+        return recipe if config is None else msgspec.structs.replace(recipe, longest_side=config.recipe.side)
 
     def prepare_pairs(self, job: FinetuneJob, smallest: int) -> tuple[Any, list[Pair], str, str]:
         """Return scenes under the light that is asked for, in squares of the recipe's `longest_side`."""

@@ -100,6 +100,30 @@ def test_folders_named_in_a_config_file_are_found_from_everywhere(photos, folder
     assert Run(folder / "relative").read_config().data == str(photos.resolve())
 
 
+@pytest.mark.parametrize("field", ["data", "val", "start"])
+@pytest.mark.parametrize("path", ["", "a\0b", "round"])
+def test_paths_that_cannot_be_are_one_line(folder, photos, field, path):
+    (folder / "round").symlink_to("round")
+    (folder / "here.json").write_text(json.dumps({**SMALL, "data": str(photos), field: path}))
+    result = call("train", "--config", "here.json", "--run", "run")
+    assert result.exit_code == 1 and "internal error" not in result.stderr
+    last = result.stderr.splitlines()[-1]
+    assert last.startswith(f"Error: {field} = {path!r} is no path")
+    assert not (folder / "run").exists()
+
+
+def test_training_that_goes_astray_is_one_line(folder, photos, monkeypatch):
+    monkeypatch.setattr("lutkit.objective.PatchObjective.loss", lose_the_way)
+    result = call("train", "--data", photos, "--config", "../small.json", "--run", "run")
+    assert result.exit_code == 1
+    assert "up to step 3 is no finite number; lower recipe.learning_rate" in result.stderr.splitlines()[-1]
+    assert not (folder / "run" / "network.safetensors").exists()
+
+
+def lose_the_way(objective, *_arguments):
+    return sum(each.sum() for each in objective.module.parameters()) * float("nan")
+
+
 def test_train_of_another_run_names_it(folder, photos):
     result = call("train", "--data", photos, "--config", "../small.json", "--run", "mine")
     assert_done(result)

@@ -142,6 +142,13 @@ def test_finetune_eval_and_apply(work, scenes):
             np.testing.assert_array_equal(cv2.imread("out.png")[..., ::-1], expected)
 
 
+def test_scenes_that_nobody_lit_well_are_neither_scored_nor_finetuned_on(work, tmp_path):
+    data = write_exposures(tmp_path / "lone", 3, reference=None)
+    for arguments in (("eval", "runs/dark", "--hr", data), ("finetune", "runs/dark", "--data", data, "-o", "x.h5")):
+        assert_refused(call(*arguments), "none shows the scene well lit: add a picture named ref")
+    assert not (work / "x.h5").exists()
+
+
 def test_stopped_training_goes_on_as_if_it_had_not_been(work, scenes, monkeypatch):
     sample, drawn = ExposureSource.sample, []
 

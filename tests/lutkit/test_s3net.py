@@ -234,6 +234,13 @@ def test_finetune_and_eval(work, scenes):
     assert_refused(call("eval", "exact.h5", "--hr", scenes, "--task", "lowlight"), "task is relight, not lowlight")
 
 
+def test_finetuning_takes_the_side_of_the_run(work):
+    found = find_workbench(find_family("s3net"))
+    preset = s3net.FINETUNE
+    assert found.finetuning_recipe(None, preset, None).longest_side == 64
+    assert found.finetuning_recipe(Run(work / "runs/light").read_config(), preset, None).longest_side == 32
+
+
 def test_apply_with_what_stands_beside(work, pairs):
     pair = pairs[4]
     cv2.imwrite("a.png", pair.degraded[..., ::-1])
