@@ -74,6 +74,14 @@ class RelightingWorkbench(NetworkWorkbench):
         start_with_picture(network)
         return network
 
+    def check(self, config: AnyConfig) -> None:
+        """Raise DataError or ProgramError where a configuration cannot be trained, before scenes are read."""
+        super().check(config)
+        for name in ("encoder", "vgg"):
+            path = getattr(config.recipe, name)
+            if path is not None and not Path(path).is_file():
+                raise DataError(f"recipe.{name}: {path} cannot be read (No such file): name a file of weights")
+
     def read_materials(self, config: AnyConfig) -> Materials:
         """Return scenes; raises DataError or ImageError where they cannot be used."""
         return gather_scenes(
