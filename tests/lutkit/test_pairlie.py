@@ -6,13 +6,12 @@ import signal
 import cv2
 import numpy as np
 import pytest
-from click.testing import CliRunner
+from commands import assert_refused, call, done, list_files
 from small_training import write_exposures
 
 torch = pytest.importorskip("torch")
 
 from lutkit.bilateral.compiling import AnsweredSource  # noqa: E402
-from lutkit.cli import main  # noqa: E402
 from lutkit.configuration import RunConfig  # noqa: E402
 from lutkit.distil.teacher import open_teacher  # noqa: E402
 from lutkit.families import find_family  # noqa: E402
@@ -40,25 +39,6 @@ SMALL = {
 }
 
 
-def call(*arguments):
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
-
-
-def done(*arguments):
-    result = call(*arguments)
-    assert result.exit_code == 0, result.output
-    return result
-
-
-def assert_refused(result, *told, code=1):
-    assert result.exit_code == code, result.output
-    assert result.stdout == ""
-    last = result.stderr.splitlines()[-1]
-    assert last.startswith("Error: ") and "internal error" not in last
-    for words in told:
-        assert words in last
-
-
 @pytest.fixture(scope="module")
 def scenes(tmp_path_factory):
     """Five scenes with two exposures and a reference each."""
@@ -84,10 +64,6 @@ def work(folder, monkeypatch):
     """That folder as the current one."""
     monkeypatch.chdir(folder)
     return folder
-
-
-def list_files(folder):
-    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 # the command line

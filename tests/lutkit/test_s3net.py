@@ -6,7 +6,7 @@ import signal
 import cv2
 import numpy as np
 import pytest
-from click.testing import CliRunner
+from commands import assert_refused, call, done, list_files
 from small_training import write_photos, write_scenes
 
 torch = pytest.importorskip("torch")
@@ -14,7 +14,6 @@ torch = pytest.importorskip("torch")
 from lutkit.bilateral.compiling import AnsweredSource  # noqa: E402
 from lutkit.bilateral.model import BilateralModel, BilateralModule  # noqa: E402
 from lutkit.bilateral.workbench import fill_program, read_values  # noqa: E402
-from lutkit.cli import main  # noqa: E402
 from lutkit.evaluate import mean_finite_psnr, score_pairs  # noqa: E402
 from lutkit.families import find_family, s3net  # noqa: E402
 from lutkit.families.hdrnet import (  # noqa: E402
@@ -50,25 +49,6 @@ SMALL = {
         "compiling": {"steps": 3, "batch": 1, "warmup": 0, "validate_every": 2},
     },
 }
-
-
-def call(*arguments):
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
-
-
-def done(*arguments):
-    result = call(*arguments)
-    assert result.exit_code == 0, result.output
-    return result
-
-
-def assert_refused(result, *told, code=1):
-    assert result.exit_code == code, result.output
-    assert result.stdout == ""
-    last = result.stderr.splitlines()[-1]
-    assert last.startswith("Error: ") and "internal error" not in last
-    for words in told:
-        assert words in last
 
 
 @pytest.fixture(scope="module")
@@ -112,10 +92,6 @@ def find_network(folder):
 
 def host_backends():
     return [each for each in available_backends() if each != "cuda" or not is_simulated()]
-
-
-def list_files(folder):
-    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def draw_pictures(height, width, seed=0):
